@@ -1,0 +1,30 @@
+"""One posed image, whatever format it came from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from posenet.geometry import Intrinsics, Pose
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A posed image on disk.
+
+    Attributes:
+        name: Unique in its dataset and stable across machines, for example
+            ``"seq-06/frame-000003"``.
+        image_path: The colour image.
+        pose: Camera-to-world pose, float64.
+        intrinsics: The camera of the image at its size on disk.
+        sequence: The recording the frame belongs to; neighbours in a sequence look alike.
+        split: ``"train"`` or ``"test"``, as the dataset says.
+        depth_path: Depth image in millimetres, where the dataset has one.
+    """
+
+    name: str
+    image_path: Path
+    pose: Pose
+    intrinsics: Intrinsics
+    sequence: str
+    split: str
+    depth_path: Path | None = None
