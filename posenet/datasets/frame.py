@@ -7,6 +7,19 @@ from posenet.geometry import Intrinsics, Pose
 
 
 @dataclass(frozen=True)
+class DepthCamera:
+    """A depth sensor beside the colour camera, looking the same way.
+
+    Attributes:
+        intrinsics: Of the depth image, at any size.
+        color_center: Centre of the colour camera in depth-camera coordinates, metres.
+    """
+
+    intrinsics: Intrinsics
+    color_center: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class Frame:
     """A posed image on disk.
 
@@ -19,6 +32,7 @@ class Frame:
         sequence: The recording the frame belongs to; neighbours in a sequence look alike.
         split: ``"train"`` or ``"test"``, as the dataset says.
         depth_path: Depth image in millimetres, where the dataset has one.
+        depth_camera: The camera of that image; None when its pixels are the colour image's.
     """
 
     name: str
@@ -28,3 +42,4 @@ class Frame:
     sequence: str
     split: str
     depth_path: Path | None = None
+    depth_camera: DepthCamera | None = None

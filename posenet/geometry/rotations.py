@@ -1,4 +1,4 @@
-"""Rotation representations: each a raw vector a network can predict, and the rotation it stands for.
+"""Rotation representations: raw vectors a network can predict, and the rotations they stand for.
 
 ``REPRESENTATIONS`` is the table a configuration names a row of. Every ``rotation_from_*`` accepts
 any finite vector, of any batch shape, and returns a rotation with a finite gradient.
@@ -19,7 +19,7 @@ from torch import Tensor
 def rotation_from_6d(vector: Tensor) -> Tensor:
     """Rotation whose first two columns are the Gram-Schmidt basis of two 3-vectors.
 
-    Each 3-vector is first divided by its largest entry, so that 1e-25 and 1e20 are as good as 1, and
+    Each 3-vector is first divided by its largest entry, so that 1e-25 and 1e20 do as well as 1, and
     the projection is done twice, which is enough for full precision. Where the two are parallel or
     zero, a fixed perpendicular direction stands in, with zero gradient.
 
@@ -136,7 +136,9 @@ def rotation_from_rotvec(vector: Tensor) -> Tensor:
     Source: Rodrigues' formula, as implemented by RoMa.
     """
     _require_last_size(vector, 3)
-    return roma.rotvec_to_rotmat(vector)
+    # From 1/eps on, neighbouring floats are about a radian apart and squares may overflow.
+    largest = 1.0 / torch.finfo(vector.dtype).eps
+    return roma.rotvec_to_rotmat(vector.clamp(-largest, largest))
 
 
 def rotation_to_rotvec(rotation: Tensor) -> Tensor:
@@ -190,7 +192,7 @@ def _divide_by_largest(vector: Tensor) -> Tensor:
 
 
 def _normalise(vector: Tensor, fallback: Tensor, threshold: float) -> Tensor:
-    """Unit vector, or ``fallback`` (with zero gradient) where the length is at most ``threshold``."""
+    """Unit vector; ``fallback``, with zero gradient, where the length is at most ``threshold``."""
     length = torch.linalg.vector_norm(vector.detach(), dim=-1, keepdim=True)
     # Replacing the input, not the result, keeps 0/0 out of the backward pass too.
     vector = torch.where(length > threshold, vector, fallback)

@@ -1,0 +1,287 @@
+"""The settings of a run: frozen dataclasses, read from YAML, overridden as ``--group.name value``.
+
+Every setting has its default and its meaning here and nowhere else. jsonargparse checks names and
+types. This module imports neither torch nor anything that does.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from posenet.errors import UsageError, suggest
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which frames, and how they reach the network.
+
+    Attributes:
+        root: Folder of the scene.
+        format: How the folder is laid out: seven_scenes.
+        width: Width of the network's images in pixels.
+        height: Height of the network's images in pixels.
+        intrinsics: focal_x, focal_y, center_x, center_y, width, height of the colour camera in
+            pixels; the format's own default when omitted.
+        depth_registered: Whether depth pixels are colour pixels; the Kinect's of 7-Scenes are not.
+        validation: Which training frames choose the epoch: auto (the last training sequence, or a
+            tail where there is one), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES, or none.
+        drop_repeated: Leave out training frames whose image is byte for byte the one before.
+        cache: Folder of the resized frames; the user's cache folder when omitted.
+        workers: Processes that prepare batches; 0 prepares them in the main one.
+    """
+
+    root: str = ""
+    format: str = "seven_scenes"
+    width: int = 224
+    height: int = 168
+    intrinsics: tuple[float, float, float, float, int, int] | None = None
+    depth_registered: bool = False
+    validation: str = "auto"
+    drop_repeated: bool = True
+    cache: str | None = None
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random views and colours of training images; every label follows its image exactly.
+
+    Attributes:
+        yaw_deg: Turn the camera right or left by up to this angle.
+        pitch_deg: Turn it up or down by up to this angle.
+        roll_deg: Turn it about its viewing direction by up to this angle.
+        depth_share: Share of the views that are rendered from depth at a moved camera centre, where
+            a frame has depth. 0 never reads depth.
+        shift_m: Move the camera centre by up to this far along each axis in such a view.
+        max_hole_share: A rendered view with more unseen pixels than this is turned, not moved.
+        brightness: Multiply by up to 1 +- this.
+        contrast: Scale about the mean by up to 1 +- this.
+        saturation: Scale the distance to grey by up to 1 +- this.
+        hue_deg: Turn the colour circle by up to this.
+        blur_px: Gaussian blur of up to this standard deviation, at the network's image size.
+        noise: Gaussian noise of up to this standard deviation, for pixel values in [0, 1].
+    """
+
+    yaw_deg: float = 15.0
+    pitch_deg: float = 15.0
+    roll_deg: float = 15.0
+    depth_share: float = 0.0
+    shift_m: float = 0.25
+    max_hole_share: float = 0.3
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.3
+    hue_deg: float = 10.0
+    blur_px: float = 1.0
+    noise: float = 0.03
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network.
+
+    Attributes:
+        backbone: A row of posenet.models.backbones.BACKBONES.
+        weights: imagenet, none, or the path of a file with the backbone's weights.
+        rotation: How the network writes a rotation: quaternion, 6d, 9d or rotvec.
+        frozen_share: Share of the backbone's layers, from the input on, that keep their weights.
+            They cost no backward pass, and a small dataset has nothing to teach them.
+        channels: Width of the head.
+        dropout: Share of the head's features dropped in training.
+    """
+
+    backbone: str = "efficientnet_lite0"
+    weights: str = "imagenet"
+    rotation: str = "6d"
+    frozen_share: float = 0.0
+    channels: int = 128
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is minimised.
+
+    Attributes:
+        rotation: A row of posenet.losses.ROTATION_LOSSES.
+        translation: A row of posenet.losses.ROBUST_LOSSES.
+        translation_scale: Residual in metres at which the translation loss turns robust.
+        weighting: learned (log-variances, trained along) or fixed.
+        rotation_weight: Weight of the rotation loss (radians) when fixed.
+        translation_weight: Weight of the translation loss (metres) when fixed.
+    """
+
+    rotation: str = "geodesic"
+    translation: str = "l1"
+    translation_scale: float = 0.1
+    weighting: Literal["learned", "fixed"] = "learned"
+    rotation_weight: float = 1.0
+    translation_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """How it is minimised.
+
+    Attributes:
+        epochs: Passes over the training frames.
+        views: Random views of each frame in one epoch.
+        batch_size: Images a step.
+        learning_rate: Peak rate of the head.
+        backbone_rate: Peak rate of the backbone, as a share of the head's.
+        weight_decay: Of AdamW; biases, norms and loss weights have none.
+        warmup_share: Share of the steps in which the rate rises; it falls as a cosine after.
+        ema_decay: Decay a step of the averaged weights that are validated and kept; 0 for none.
+        gradient_clip: Largest gradient norm; 0 for no limit.
+        patience: Stop after this many epochs without a better validation; 0 to never.
+    """
+
+    epochs: int = 20
+    views: int = 1
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    backbone_rate: float = 0.3
+    weight_decay: float = 0.01
+    warmup_share: float = 0.1
+    ema_decay: float = 0.99
+    gradient_clip: float = 1.0
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Where it runs.
+
+    Attributes:
+        accelerator: auto, cpu, gpu or mps.
+        precision: auto (bf16 on a GPU that has it), 32 or bf16.
+    """
+
+    accelerator: str = "auto"
+    precision: Literal["auto", "32", "bf16"] = "auto"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run.
+
+    Attributes:
+        output: The run folder; runs/NAME-OF-THE-SCENE when omitted.
+        seed: Seed of everything random.
+        data: Which frames.
+        augment: Random views and colours.
+        model: The network.
+        loss: What is minimised.
+        optimization: How it is minimised.
+        trainer: Where it runs.
+    """
+
+    output: str | None = None
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Settings from a YAML file and ``--group.name value`` overrides, in this order.
+
+    Args:
+        path: The YAML file; None for the defaults.
+        overrides: Command-line words.
+
+    Raises:
+        UsageError: A name is unknown, a value has the wrong type, or the file is no YAML.
+    """
+    names = [
+        f"{group.name}.{entry.name}"
+        for group in dataclasses.fields(Config)
+        if dataclasses.is_dataclass(group.type)
+        for entry in dataclasses.fields(group.type)
+    ]
+    names += ["output", "seed"]
+    for word in overrides:
+        name = word[2:].split("=")[0]
+        if word.startswith("--") and name not in names:
+            raise UsageError(f"unknown setting --{name}{suggest(name, names)}")
+    if path is None:
+        return _build({}, overrides, "")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such configuration; there are some in configs/") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path}: cannot be read as YAML: {reason}") from error
+    return _build(values, overrides, f"{path}: ")
+
+
+def config_from_dict(values: Any) -> Config:
+    """Settings from plain values; an unknown name or a wrong type raises UsageError."""
+    return _build(values, (), "")
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Plain values, as they would stand in YAML."""
+    values = dataclasses.asdict(config)
+    if config.data.intrinsics is not None:
+        values["data"]["intrinsics"] = list(config.data.intrinsics)
+    return values
+
+
+def dump_config(config: Config) -> str:
+    """The settings as YAML."""
+    return yaml.safe_dump(config_to_dict(config), sort_keys=False)
+
+
+def describe_settings() -> str:
+    """Every setting, a line or two each: name, meaning, type and default."""
+    return _make_parser().format_help()
+
+
+def _make_parser() -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, add_help=False)
+    parser.add_class_arguments(Config)
+    return parser
+
+
+def _build(values: Any, overrides: Sequence[str], source: str) -> Config:
+    from jsonargparse import ArgumentError
+
+    _require_known_names(values, Config, source)
+    parser = _make_parser()
+    where = source
+    try:
+        parsed = parser.parse_object(values)
+        if overrides:
+            where = ""
+            parsed = parser.parse_args(list(overrides), namespace=parsed)
+        parsed = parser.instantiate(parsed)
+    except (ArgumentError, TypeError) as error:
+        reason = " ".join(str(error).split()).replace("Parser key", "setting")
+        raise UsageError(f"{where}{reason}") from error
+    return Config(**{entry.name: parsed[entry.name] for entry in dataclasses.fields(Config)})
+
+
+def _require_known_names(values: Any, cls: Any, source: str, prefix: str = "") -> None:
+    """Name the unknown setting and the nearest known one, which jsonargparse does not."""
+    if not isinstance(values, dict):
+        where = f" under {prefix[:-1]!r}" if prefix else ""
+        raise UsageError(f"{source}expected 'name: value' settings{where}, found {values!r}")
+    fields = {entry.name: entry for entry in dataclasses.fields(cls)}
+    for name, value in values.items():
+        if name not in fields:
+            raise UsageError(
+                f"{source}unknown setting {prefix}{name}{suggest(str(name), fields)}"
+            )
+        if dataclasses.is_dataclass(fields[name].type):
+            _require_known_names(value, fields[name].type, source, f"{name}.")

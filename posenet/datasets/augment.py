@@ -1,0 +1,158 @@
+"""Random views and colours of a training image, with labels that stay exact.
+
+A crop that moves the optical axis without telling the label is, in yaw, up to 12 degrees of label
+noise; nothing here crops. A camera *turned* about its centre sees a homography of the image whatever
+the depth, and a camera *moved* a little sees what the depth image says.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from posenet.config import AugmentConfig
+from posenet.datasets.depth import NEAREST_M, splat_inverse_depth
+from posenet.geometry import Intrinsics, rotation_homography
+
+Image = NDArray[np.uint8]
+Array = NDArray[np.float64]
+
+# Pixels that no view has seen get mid-grey, which the networks' normalisation takes to about zero.
+UNSEEN = (128, 128, 128)
+
+
+class View(NamedTuple):
+    """An image and the pose it was seen from.
+
+    Attributes:
+        image: RGB, (height, width, 3).
+        rotation: Camera-to-world, (3, 3).
+        translation: Camera centre, (3,), metres.
+    """
+
+    image: Image
+    rotation: Array
+    translation: Array
+
+
+def random_view(
+    view: View,
+    depth: NDArray[np.uint16] | None,
+    intrinsics: Intrinsics,
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> View:
+    """A view from a random pose near that of ``view``, in random colours.
+
+    Args:
+        view: The training image.
+        depth: Its depth in millimetres, 0 where unknown, (height, width); None without.
+        intrinsics: The camera of both.
+        config: The ranges.
+        rng: Source of everything random.
+    """
+    limits = np.deg2rad((config.pitch_deg, config.yaw_deg, config.roll_deg))
+    # Roll first, then yaw and pitch about the camera's own axes: x right, y down, z forward.
+    turn = Rotation.from_euler("yxz", (rng.uniform(-limits, limits))[[1, 0, 2]]).as_matrix()
+    moved = None
+    if depth is not None and rng.random() < config.depth_share:
+        shift = rng.uniform(-config.shift_m, config.shift_m, size=3)
+        moved = moved_view(view, depth, intrinsics, turn, shift, config.max_hole_share)
+    view = moved or turned_view(view, intrinsics, turn)
+    return view._replace(image=random_colors(view.image, config, rng))
+
+
+def turned_view(view: View, intrinsics: Intrinsics, turn: Array) -> View:
+    """The view of the same camera turned about its centre; exact at any depth.
+
+    Args:
+        view: The original.
+        intrinsics: Its camera.
+        turn: Rotation from turned-camera to camera coordinates, (3, 3).
+    """
+    image = cv2.warpPerspective(
+        view.image,
+        rotation_homography(intrinsics, turn),
+        (intrinsics.width, intrinsics.height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=UNSEEN,
+    )
+    return View(image, view.rotation @ turn, view.translation)
+
+
+def moved_view(
+    view: View,
+    depth: NDArray[np.uint16],
+    intrinsics: Intrinsics,
+    turn: Array,
+    shift: Array,
+    max_hole_share: float = 1.0,
+) -> View | None:
+    """The view of a turned *and* moved camera, rendered from depth.
+
+    The depth is splatted forward with a z-buffer, one-pixel cracks are closed, and the colours are
+    then read backward, so that surfaces stay sharp and whole.
+
+    Args:
+        view: The original.
+        depth: Its depth in millimetres, 0 where unknown, (height, width).
+        intrinsics: Its camera.
+        turn: Rotation from moved-camera to camera coordinates, (3, 3).
+        shift: Centre of the moved camera in camera coordinates, (3,), metres.
+        max_hole_share: Give up when a larger share of the view than this has no colour.
+
+    Returns:
+        The view, or None when the holes are too many.
+    """
+    rays = intrinsics.rays().astype(np.float32)
+    turn32, shift32 = turn.astype(np.float32), shift.astype(np.float32)
+    known = depth > 0
+    points = rays[known] * (depth[known].astype(np.float32)[:, None] / 1000.0)
+    points = (points - shift32) @ turn32  # of row vectors: x turn is turn^T x
+    inverse = splat_inverse_depth(points, intrinsics)
+    if 1.0 - np.count_nonzero(inverse) / inverse.size > max_hole_share:
+        return None
+    sources = (rays / np.maximum(inverse, 1e-6)[..., None]) @ turn32.T + shift32
+    colored = (inverse > 0) & (sources[..., 2] > NEAREST_M)
+    sources[~colored] = (-1e6, -1e6, 1.0)  # outside of every image
+    pixels = intrinsics.project(sources).astype(np.float32)
+    image = cv2.remap(
+        view.image,
+        pixels,
+        None,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=UNSEEN,
+    )
+    return View(image, view.rotation @ turn, view.rotation @ shift + view.translation)
+
+
+def random_colors(image: Image, config: AugmentConfig, rng: np.random.Generator) -> Image:
+    """Brightness, contrast, saturation, hue, blur and noise of another camera at another hour.
+
+    The first four are one affine map of the colours, and cost one pass.
+    """
+    brightness, contrast, saturation = 1.0 + rng.uniform(-1, 1, size=3) * (
+        config.brightness,
+        config.contrast,
+        config.saturation,
+    )
+    hue = np.deg2rad(rng.uniform(-1, 1) * config.hue_deg)
+    grey = np.full((3, 3), 1.0 / 3.0)
+    # Hue is a turn about the grey axis; saturation scales the distance to it.
+    turned = Rotation.from_rotvec(hue * np.ones(3) / np.sqrt(3.0)).as_matrix()
+    color = brightness * (grey + saturation * contrast * (turned - grey))
+    color += brightness * (contrast - 1.0) * grey
+    offset = brightness * (1.0 - contrast) * image.mean()
+    out = cv2.transform(image, np.column_stack((color, np.full(3, offset))))
+    sigma = rng.uniform(0.0, config.blur_px)
+    if sigma > 0.2:  # below, the kernel is one pixel
+        out = cv2.GaussianBlur(out, (0, 0), sigma)
+    strength = rng.uniform(0.0, config.noise) * 255.0
+    if strength > 0.5:
+        noise = rng.standard_normal(out.shape, dtype=np.float32) * strength
+        out = np.clip(out + noise, 0, 255).astype(np.uint8)
+    return out

@@ -1,0 +1,253 @@
+"""Pose errors per frame, what they come to, and how sure that is; float64 throughout.
+
+Every frame of the ground truth counts: one without a prediction, or with one that is not finite,
+has an infinite error in both translation and rotation. Leaving such frames out, as ``nanmedian``
+does, makes a method look better the more often it fails.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from posenet.errors import DataError, suggest
+from posenet.geometry import (
+    Pose,
+    geodesic_distance,
+    project_to_rotation,
+    stack_poses,
+    translation_distance,
+)
+
+Array = NDArray[np.float64]
+
+# (metres, degrees): a frame is recalled when both of its errors are within.
+RECALL_THRESHOLDS = ((0.05, 5.0), (0.10, 5.0), (0.25, 2.0), (0.50, 5.0), (5.0, 10.0))
+
+_RESAMPLES_AT_ONCE = 50
+
+
+class PoseErrors(NamedTuple):
+    """Errors of N frames; infinite where there was no usable prediction.
+
+    Attributes:
+        translation_m: Distances between camera centres, (N,), metres, float64.
+        rotation_deg: Angles between camera rotations, (N,), degrees, float64.
+    """
+
+    translation_m: Array
+    rotation_deg: Array
+
+
+def pose_errors(prediction: Pose, truth: Pose) -> PoseErrors:
+    """Errors of predicted poses, frame by frame.
+
+    Rotations are projected to SO(3) in float64 first, because those of a float32 network are
+    orthonormal to 1e-7 only.
+
+    Args:
+        prediction: Poses of shape (N,), of any dtype, on any device. Not finite: no prediction.
+        truth: Poses of shape (N,).
+
+    Returns:
+        The errors, (N,). Accurate to float64 rounding of the given poses.
+
+    Raises:
+        ValueError: The shapes are not those of N poses each.
+        DataError: A true pose is not finite.
+    """
+    prediction, truth = _in_float64("prediction", prediction), _in_float64("truth", truth)
+    if len(prediction.translation) != len(truth.translation):
+        raise ValueError(
+            f"expected as many predictions as true poses, got {len(prediction.translation)} "
+            f"and {len(truth.translation)}"
+        )
+    if not (known := _is_finite(truth)).all():
+        raise DataError(f"true pose {known.logical_not().nonzero()[0].item()} is not finite")
+    usable = _is_finite(prediction)
+    rotation = torch.where(usable[:, None, None], prediction.rotation, truth.rotation)
+    angle = geodesic_distance(project_to_rotation(rotation), project_to_rotation(truth.rotation))
+    distance = translation_distance(prediction.translation, truth.translation)
+    return PoseErrors(
+        torch.where(usable, distance, torch.inf).numpy(),
+        torch.where(usable, torch.rad2deg(angle), torch.inf).numpy(),
+    )
+
+
+def errors_by_name(predictions: Mapping[str, Pose], truths: Mapping[str, Pose]) -> PoseErrors:
+    """Errors of predictions matched to the ground truth by frame name.
+
+    Args:
+        predictions: Single poses by frame name, in any order; missing ones count as infinite.
+        truths: Single poses by frame name.
+
+    Returns:
+        The errors in the order of ``truths``, (N,).
+
+    Raises:
+        DataError: There is no ground truth at all, or none for a frame that has a prediction.
+    """
+    if not truths:
+        raise DataError("expected at least one frame with a true pose, got none")
+    for name in predictions:
+        if name not in truths:
+            raise DataError(f"prediction for unknown frame {name!r}{suggest(name, truths)}")
+    missing = Pose(torch.full((3, 3), torch.nan), torch.full((3,), torch.nan))
+    found = [_on_cpu(predictions.get(name, missing)) for name in truths]
+    return pose_errors(stack_poses(found), stack_poses([_on_cpu(pose) for pose in truths.values()]))
+
+
+def summarise(errors: PoseErrors) -> dict[str, float]:
+    """What the errors of a test set come to.
+
+    Medians and means are infinite where too many (for a mean: any) frames have no prediction.
+
+    Args:
+        errors: Errors of N frames, N > 0.
+
+    Returns:
+        ``frames`` (N), ``median_translation_m``, ``median_rotation_deg``, ``mean_translation_m``,
+        ``mean_rotation_deg`` and, for each row of ``RECALL_THRESHOLDS``, the share of frames in
+        [0, 1] within both thresholds, such as ``recall_5cm_5deg``.
+
+    Raises:
+        DataError: There are no frames.
+    """
+    if len(errors.translation_m) == 0:
+        raise DataError("expected at least one frame to summarise, got none")
+    return {key: float(value) for key, value in _statistics(errors).items()}
+
+
+def bootstrap_intervals(
+    errors: PoseErrors,
+    sequences: Sequence[str],
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    block: int = 10,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of everything ``summarise`` returns, by a moving-block bootstrap.
+
+    Neighbouring video frames look alike and so do their errors; drawing single frames would take
+    them for independent and give intervals far too narrow. Blocks of consecutive frames are drawn
+    instead, inside each sequence, as many as make up its length. The intervals say how the figures
+    vary with the frames of *these* sequences, not with the choice of sequences.
+
+    Args:
+        errors: Errors of N frames; those of a sequence in the order they were recorded.
+        sequences: The sequence each frame belongs to, (N,).
+        level: Share of resamples inside the interval, in (0, 1).
+        resamples: How many test sets to draw.
+        block: Consecutive frames drawn together, at least 1; shorter sequences are one block.
+        seed: Equal seeds give equal intervals.
+
+    Returns:
+        (lower, upper) for each key of ``summarise``.
+
+    Raises:
+        ValueError: A length or a setting is out of range.
+        DataError: There are no frames.
+
+    Source: Kunsch, The Jackknife and the Bootstrap for General Stationary Observations, Annals of
+    Statistics 17(3), 1989.
+    """
+    if len(sequences) != len(errors.translation_m):
+        raise ValueError(
+            f"sequences: expected {len(errors.translation_m)} names, got {len(sequences)}"
+        )
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level: expected a share in (0, 1), got {level}")
+    if resamples < 1 or block < 1:
+        raise ValueError(f"expected resamples and block >= 1, got {resamples} and {block}")
+    if not sequences:
+        raise DataError("expected at least one frame to resample, got none")
+    names = np.asarray(sequences)
+    members = [np.flatnonzero(names == name) for name in dict.fromkeys(sequences)]
+    generator = np.random.default_rng(seed)
+    parts = []
+    for start in range(0, resamples, _RESAMPLES_AT_ONCE):  # a few at a time, to bound the memory
+        count = min(_RESAMPLES_AT_ONCE, resamples - start)
+        drawn = np.concatenate([_draw_blocks(m, count, block, generator) for m in members], axis=1)
+        parts.append(_statistics(PoseErrors(*(values[drawn] for values in errors))))
+    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+    intervals = {}
+    for key in parts[0]:
+        values = np.concatenate([part[key] for part in parts])
+        # Without interpolation, which would make inf - inf = nan of infinite errors.
+        lower, upper = np.quantile(values, tails, method="inverted_cdf")
+        intervals[key] = (float(lower), float(upper))
+    return intervals
+
+
+def json_ready(value: Any) -> Any:
+    """The same nested value for ``json.dump``: infinite and NaN numbers become None (``null``).
+
+    JSON has neither, and Python would write ``Infinity``, which other readers refuse. Mappings,
+    sequences, NamedTuples, numpy arrays and numpy scalars are turned into dicts, lists and numbers.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): json_ready(entry) for key, entry in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return json_ready(value._asdict())
+    if isinstance(value, list | tuple):
+        return [json_ready(entry) for entry in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return json_ready(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _statistics(errors: PoseErrors) -> dict[str, Array]:
+    """``summarise`` over the last axis: (..., N) errors give (...) values."""
+    translation_m, rotation_deg = errors
+    values = {
+        "frames": np.full(translation_m.shape[:-1], float(translation_m.shape[-1])),
+        "median_translation_m": np.median(translation_m, axis=-1),
+        "median_rotation_deg": np.median(rotation_deg, axis=-1),
+        "mean_translation_m": np.mean(translation_m, axis=-1),
+        "mean_rotation_deg": np.mean(rotation_deg, axis=-1),
+    }
+    for metres, degrees in RECALL_THRESHOLDS:
+        within = (translation_m <= metres) & (rotation_deg <= degrees)
+        values[_recall_key(metres, degrees)] = np.mean(within, axis=-1)
+    return values
+
+
+def _recall_key(metres: float, degrees: float) -> str:
+    length = f"{metres:g}m" if metres >= 1.0 else f"{100.0 * metres:g}cm"
+    return f"recall_{length}_{degrees:g}deg"
+
+
+def _draw_blocks(
+    members: NDArray[np.int64], resamples: int, block: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Frame indices of one sequence, resampled in blocks, (resamples, len(members))."""
+    length = len(members)
+    block = min(block, length)
+    blocks = -(-length // block)
+    starts = generator.integers(0, length - block + 1, size=(resamples, blocks, 1))
+    return members[(starts + np.arange(block)).reshape(resamples, -1)[:, :length]]
+
+
+def _in_float64(name: str, pose: Pose) -> Pose:
+    rotation, translation = tuple(pose.rotation.shape), tuple(pose.translation.shape)
+    if translation[1:] != (3,) or rotation != (*translation, 3):
+        raise ValueError(
+            f"{name}: expected rotation (N, 3, 3) and translation (N, 3), "
+            f"got {rotation} and {translation}"
+        )
+    return _on_cpu(pose)
+
+
+def _on_cpu(pose: Pose) -> Pose:
+    return Pose(*(part.detach().to("cpu", torch.float64) for part in pose))
+
+
+def _is_finite(pose: Pose) -> torch.Tensor:
+    finite_rotation = pose.rotation.isfinite().flatten(1).all(dim=1)
+    return finite_rotation & pose.translation.isfinite().all(dim=1)

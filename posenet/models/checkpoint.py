@@ -1,0 +1,125 @@
+"""Checkpoints that need nothing beside them, and hold nothing that could run.
+
+A file holds tensors and plain values only, is written whole or not at all, and is read with
+``weights_only=True``.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from posenet import __version__
+from posenet.config import Config, config_from_dict, config_to_dict
+from posenet.errors import CheckpointError, UsageError
+from posenet.geometry import Intrinsics
+from posenet.models.network import PoseNetwork
+
+CHECKPOINT_FORMAT = 1
+CONVENTION = "camera-to-world, OpenCV axes, translation is the camera centre"
+
+
+class Checkpoint(NamedTuple):
+    """A trained network and what it must be used with.
+
+    Attributes:
+        network: In evaluation mode, on the CPU.
+        config: The settings it was trained with.
+        intrinsics: The camera of its training images, at the network's image size.
+        scene: Name of the scene it knows.
+        epoch: Epochs it was trained for.
+    """
+
+    network: PoseNetwork
+    config: Config
+    intrinsics: Intrinsics
+    scene: str
+    epoch: int
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint under a temporary name and rename it when it is whole."""
+    intrinsics = checkpoint.intrinsics
+    content = {
+        "format": CHECKPOINT_FORMAT,
+        "posenet_version": __version__,
+        "convention": CONVENTION,
+        "config": config_to_dict(checkpoint.config),
+        "intrinsics": {name: getattr(intrinsics, name) for name in intrinsics.__match_args__},
+        "scene": checkpoint.scene,
+        "epoch": checkpoint.epoch,
+        "network": checkpoint.network.state_dict(),
+    }
+    write_atomically(path, content)
+
+
+def write_atomically(path: Path, content: Any) -> None:
+    """``torch.save`` that leaves either the old file or the whole new one."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint and build its network.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, hostile, or of a newer version.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; give a run folder or a .pt file in one")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged or refused file
+        raise CheckpointError(
+            f"{path}: not a checkpoint of posenet, or damaged ({type(error).__name__}); train again "
+            "or use another checkpoint of the run"
+        ) from error
+    if not isinstance(content, dict) or "posenet_version" not in content:
+        raise CheckpointError(f"{path}: expected a checkpoint of posenet, found another file of torch")
+    if content["format"] > CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"{path}: written by posenet {content['posenet_version']} in format {content['format']}, "
+            f"this version reads up to {CHECKPOINT_FORMAT}; run: pip install -U camera-posenet"
+        )
+    try:
+        config = config_from_dict(content["config"])
+        network = PoseNetwork(config.model, config.data, weights="none")
+        network.load_state_dict(content["network"])
+        return Checkpoint(
+            network=network.eval(),
+            config=config,
+            intrinsics=Intrinsics(**content["intrinsics"]),
+            scene=content["scene"],
+            epoch=content["epoch"],
+        )
+    except (KeyError, TypeError, RuntimeError, UsageError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: the checkpoint does not fit together ({reason})") from error
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint meant by a run folder (its best) or a file (itself).
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if not path.is_dir():
+        return path
+    for name in ("best.pt", "last.pt"):
+        candidate = path / "checkpoints" / name
+        if candidate.is_file():
+            return candidate
+    raise CheckpointError(
+        f"{path}: expected a run folder with checkpoints/best.pt, found none; "
+        "train one with: posenet train CONFIG"
+    )

@@ -1,0 +1,111 @@
+"""The pose network: backbone, spatial head, rotation and translation. Read it top to bottom."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from posenet.config import DataConfig, ModelConfig
+from posenet.errors import UsageError, look_up
+from posenet.geometry import REPRESENTATIONS, Pose, mean_rotation
+from posenet.models.backbones import build_backbone, norm_layers
+
+
+class PoseNetwork(nn.Module):
+    """Camera-to-world poses of RGB images.
+
+    The head reads the feature map cell by cell, since where a thing is seen tells the pose; global
+    pooling would throw that away. Rotations are predicted relative to the mean rotation of the
+    training frames and translations in units of their spread about their mean; both statistics are
+    buffers, and so travel with the weights.
+
+    Args:
+        model: Settings of the network.
+        data: Settings of its images; the head is made for their size.
+        weights: Overrides ``model.weights``; ``none`` when a checkpoint is about to be loaded.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    rotation_center: Tensor
+    translation_center: Tensor
+    translation_scale: Tensor
+
+    def __init__(self, model: ModelConfig, data: DataConfig, weights: str | None = None) -> None:
+        super().__init__()
+        self.representation = look_up(REPRESENTATIONS, model.rotation, "rotation representation")
+        if not 0.0 <= model.frozen_share < 1.0:
+            raise UsageError(f"model.frozen_share: expected 0 <= x < 1, found {model.frozen_share}")
+        weights = model.weights if weights is None else weights
+        backbone = build_backbone(model.backbone, weights)
+        self.memory_format = (
+            torch.channels_last if backbone.channels_last else torch.contiguous_format
+        )
+        self.register_buffer("pixel_mean", torch.tensor(backbone.mean).view(3, 1, 1))
+        self.register_buffer("pixel_std", torch.tensor(backbone.std).view(3, 1, 1))
+        self.backbone = backbone.features.to(memory_format=self.memory_format)
+        # The statistics of ImageNet are better than those of 32 neighbouring frames.
+        self.frozen_norms = list(norm_layers(self.backbone)) if model.weights != "none" else []
+        for layer in backbone.layers[: round(model.frozen_share * len(backbone.layers))]:
+            layer.requires_grad_(False)
+            self.frozen_norms.extend(norm_layers(layer))
+
+        with torch.no_grad():
+            probe = torch.zeros(1, 3, data.height, data.width)
+            cells = self.backbone.eval()(probe).shape[-2:].numel()
+        self.reduce = nn.Conv2d(backbone.channels, model.channels, kernel_size=1)
+        self.norm = nn.BatchNorm2d(model.channels)
+        self.dropout = nn.Dropout(model.dropout)
+        self.rotation = _branch(model.channels * cells, self.representation.size)
+        self.translation = _branch(model.channels * cells, 3)
+        self.register_buffer(
+            "identity", self.representation.from_rotation(torch.eye(3)), persistent=False
+        )
+        self.register_buffer("rotation_center", torch.eye(3))
+        self.register_buffer("translation_center", torch.zeros(3))
+        self.register_buffer("translation_scale", torch.ones(()))
+        self.train()
+
+    def fit_statistics(self, poses: Pose) -> None:
+        """Set centre and spread from the training poses, rotation (N, 3, 3), translation (N, 3)."""
+        center = poses.translation.mean(dim=0)
+        spread = (poses.translation - center).square().sum(dim=-1).mean().sqrt()
+        self.rotation_center.copy_(mean_rotation(poses.rotation))
+        self.translation_center.copy_(center)
+        self.translation_scale.copy_(spread.clamp_min(1e-6))
+
+    def train(self, mode: bool = True) -> "PoseNetwork":
+        """Switch dropout and batch statistics; frozen normalisation layers stay as they are."""
+        super().train(mode)
+        for norm in self.frozen_norms:
+            norm.eval()
+        return self
+
+    def forward(self, image: Tensor) -> Pose:
+        """Poses of images.
+
+        Args:
+            image: RGB in [0, 1], (B, 3, H, W), of the size the network was made for.
+
+        Returns:
+            Rotation (B, 3, 3) and translation (B, 3) in metres, always float32.
+        """
+        image = (image - self.pixel_mean) / self.pixel_std
+        features = self.backbone(image.contiguous(memory_format=self.memory_format))
+        features = F.relu(self.norm(self.reduce(features)))
+        features = self.dropout(features.flatten(start_dim=1))
+        raw_rotation = self.rotation(features).float()
+        raw_translation = self.translation(features).float()
+        with torch.autocast(image.device.type, enabled=False):
+            rotation = self.representation.to_rotation(raw_rotation + self.identity)
+            return Pose(
+                self.rotation_center @ rotation,
+                raw_translation * self.translation_scale + self.translation_center,
+            )
+
+
+def _branch(inputs: int, outputs: int, hidden: int = 256) -> nn.Sequential:
+    """Two-layer perceptron that starts near zero, so that training starts at the mean pose."""
+    last = nn.Linear(hidden, outputs)
+    nn.init.normal_(last.weight, std=0.01)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), last)

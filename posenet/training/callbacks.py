@@ -1,0 +1,116 @@
+"""What happens around the training steps: checkpoints, progress, a stop on a broken loss."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from posenet.config import Config
+from posenet.geometry import Intrinsics
+from posenet.models.checkpoint import Checkpoint, save_checkpoint
+from posenet.progress import make_bar, say
+from posenet.training.module import TrainingModule
+
+
+class KeepCheckpoints(lightning.Callback):
+    """Writes ``last.pt`` after every epoch and on any exception, ``best.pt`` when validation improves.
+
+    Args:
+        folder: Where to write.
+        config: Settings that travel with the weights.
+        intrinsics: The camera of the training images at the network's size.
+        scene: Name of the scene.
+    """
+
+    def __init__(self, folder: Path, config: Config, intrinsics: Intrinsics, scene: str) -> None:
+        self.folder = folder
+        self.config = config
+        self.intrinsics = intrinsics
+        self.scene = scene
+        self.best_score = float("inf")
+        self.best_epoch = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a resumed run's state."""
+        self.best_score = state_dict["best_score"]
+        self.best_epoch = state_dict["best_epoch"]
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        """Keep the epoch if it is the best so far."""
+        score = trainer.callback_metrics.get("validation_score")
+        if trainer.sanity_checking or score is None or not float(score) < self.best_score:
+            return
+        self.best_score, self.best_epoch = float(score), trainer.current_epoch + 1
+        self._save("best.pt", trainer.current_epoch + 1, module)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        """Keep the last epoch."""
+        self._save("last.pt", trainer.current_epoch + 1, module)
+
+    def on_exception(
+        self, trainer: lightning.Trainer, module: TrainingModule, exception: BaseException
+    ) -> None:
+        """An interrupted run is usable from where it stood."""
+        if trainer.global_step > 0 and isinstance(exception, KeyboardInterrupt):
+            self._save("last.pt", trainer.current_epoch, module)
+
+    def _save(self, name: str, epoch: int, module: TrainingModule) -> None:
+        network = module.best_network
+        checkpoint = Checkpoint(network, self.config, self.intrinsics, self.scene, epoch)
+        save_checkpoint(self.folder / name, checkpoint)
+
+
+class ShowProgress(lightning.Callback):
+    """A bar in human units, and a line an epoch that stays."""
+
+    def __init__(self) -> None:
+        self.bar = make_bar()
+        self.task: Any = None
+        self.running: list[torch.Tensor] = []
+
+    def on_train_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        """Open the bar."""
+        total = int(trainer.num_training_batches) * int(trainer.max_epochs or 0)
+        self.bar.start()
+        self.task = self.bar.add_task(
+            "training", total=total, completed=trainer.global_step, status=""
+        )
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Show the errors of this epoch so far."""
+        metrics = trainer.progress_bar_metrics
+        status = _units(metrics, "train")
+        self.bar.update(self.task, completed=trainer.global_step, status=status)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        """Leave a line."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        parts.append(f"training {_units(metrics, 'train')}")
+        if "validation_score" in metrics:
+            parts.append(f"validation {_units(metrics, 'validation')}")
+        line = "  ".join(parts)
+        if self.bar.disable:
+            say(line)
+        else:
+            self.bar.console.print(line, highlight=False)
+
+    def on_train_end(self, *_: Any) -> None:
+        """Close the bar."""
+        self.bar.stop()
+
+    def on_exception(self, *_: Any) -> None:
+        """Close the bar."""
+        self.bar.stop()
+
+
+def _units(metrics: Any, stage: str) -> str:
+    if f"{stage}_rotation_deg" not in metrics:
+        return ""
+    rotation, translation = metrics[f"{stage}_rotation_deg"], metrics[f"{stage}_translation_m"]
+    return f"{float(rotation):6.2f} deg {float(translation):6.3f} m"

@@ -1,0 +1,135 @@
+"""The training step, as Lightning wants it."""
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from posenet.config import LossConfig, OptimizationConfig
+from posenet.datasets.loader import Sample
+from posenet.geometry import Pose, geodesic_distance, translation_distance
+from posenet.losses import PoseLoss
+from posenet.models.network import PoseNetwork
+
+
+class TrainingModule(lightning.LightningModule):
+    """Trains a pose network and, beside it, the moving average of its weights that is kept.
+
+    Args:
+        network: The network, its statistics already fitted.
+        loss: Settings of the loss.
+        optimization: Settings of the optimiser.
+        total_steps: Optimiser steps of the whole run, for the schedule.
+    """
+
+    def __init__(
+        self,
+        network: PoseNetwork,
+        loss: LossConfig,
+        optimization: OptimizationConfig,
+        total_steps: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = PoseLoss(loss)
+        self.optimization = optimization
+        self.total_steps = total_steps
+        self.averaged: AveragedModel | None = None
+        if optimization.ema_decay > 0:
+            average = get_ema_multi_avg_fn(optimization.ema_decay)
+            # Batch statistics are averaged too: they belong to the averaged weights.
+            self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self._errors: list[Tensor] = []
+
+    @property
+    def best_network(self) -> PoseNetwork:
+        """The network that is validated and kept: the averaged one, once there is one."""
+        if self.averaged is None or self.averaged.n_averaged == 0:
+            return self.network
+        return self.averaged.module
+
+    def training_step(self, batch: Sample, batch_index: int) -> Tensor:
+        """Loss of one batch."""
+        prediction = self.network(to_float(batch.image))
+        terms = self.loss(prediction, batch.pose)
+        with torch.no_grad():
+            rotation_deg, translation_m = _errors(prediction, batch.pose)
+        values = {
+            "train_loss": terms.total,
+            "train_rotation_deg": rotation_deg.mean(),
+            "train_translation_m": translation_m.mean(),
+        }
+        self.log_dict(values, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.image))
+        return terms.total
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Update the average."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+
+    def validation_step(self, batch: Sample, batch_index: int) -> None:
+        """Errors of one batch of held-out training frames."""
+        network = self.best_network.eval()
+        self._errors.append(torch.stack(_errors(network(to_float(batch.image)), batch.pose)).cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the medians and the score that chooses the epoch."""
+        rotation_deg, translation_m = torch.cat(self._errors, dim=1).double()
+        self._errors.clear()
+        rotation_median, translation_median = rotation_deg.median(), translation_m.median()
+        values = {
+            "validation_rotation_deg": rotation_median,
+            "validation_translation_m": translation_median,
+            # The geometric mean needs no weight between degrees and metres.
+            "validation_score": (rotation_median * translation_median).sqrt(),
+        }
+        self.log_dict({name: value.float() for name, value in values.items()}, prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW in groups, warmed up linearly, then a cosine to zero."""
+        config = self.optimization
+        optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=0.0)
+        warmup = max(1, round(config.warmup_share * self.total_steps))
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            progress = (step - warmup) / max(1, self.total_steps - warmup)
+            return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Decayed and undecayed weights of backbone and head; loss weights are never decayed."""
+        config = self.optimization
+        backbone = {id(p) for p in self.network.backbone.parameters()}
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for parameter in (*self.network.parameters(), *self.loss.parameters()):
+            if parameter.requires_grad:
+                decayed = parameter.ndim > 1  # neither biases nor norms nor log-variances
+                groups.setdefault((id(parameter) in backbone, decayed), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "lr": config.learning_rate * (config.backbone_rate if in_backbone else 1.0),
+                "weight_decay": config.weight_decay if decayed else 0.0,
+            }
+            for (in_backbone, decayed), parameters in groups.items()
+        ]
+
+
+def to_float(image: Tensor) -> Tensor:
+    """Images in [0, 1] from bytes; bytes are cheaper to move between processes and devices."""
+    return image.float() / 255.0
+
+
+def _errors(prediction: Pose, target: Pose) -> tuple[Tensor, Tensor]:
+    """Rotation errors in degrees and translation errors in metres, each (B,)."""
+    return (
+        torch.rad2deg(geodesic_distance(prediction.rotation, target.rotation)),
+        translation_distance(prediction.translation, target.translation),
+    )

@@ -1,0 +1,249 @@
+"""A training run, from settings to a run folder.
+
+A run folder holds ``config.yaml``, ``environment.json``, ``split.json``, ``metrics.csv``,
+TensorBoard's events, ``training_curves.png`` and ``checkpoints/`` with ``best.pt`` (chosen by
+validation), ``last.pt`` and ``resume.ckpt``.
+"""
+
+import csv
+import json
+import logging
+import platform
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from posenet import __version__
+from posenet.config import Config, config_to_dict, dump_config, load_config
+from posenet.datasets.loader import (
+    Scene,
+    load_scene,
+    plain_loader,
+    stack_frame_poses,
+    training_loader,
+)
+from posenet.errors import DataError, UsageError
+from posenet.evaluation.plots import plot_training_curves
+from posenet.geometry import Pose
+from posenet.models.network import PoseNetwork
+from posenet.progress import report_progress, say
+from posenet.training.callbacks import KeepCheckpoints, ShowProgress
+from posenet.training.module import TrainingModule
+
+# Settings that may differ between a run and its continuation: they don't change what is learned.
+_FREE_TO_CHANGE = {"output", "data.root", "data.cache", "data.workers", "trainer.accelerator"}
+
+
+class TrainingResult(NamedTuple):
+    """What a run led to.
+
+    Attributes:
+        folder: The run folder.
+        best_epoch: The epoch kept as best; 0 without validation.
+        metrics: Last logged values by name.
+    """
+
+    folder: Path
+    best_epoch: int
+    metrics: dict[str, float]
+
+
+def train(config: Config, *, resume: bool = False) -> TrainingResult:
+    """Train a network and leave a run folder.
+
+    Args:
+        config: The settings.
+        resume: Continue the run in ``config.output`` instead of starting one.
+
+    Raises:
+        PosenetError: The data or the settings cannot be used, or the folder holds another run.
+        KeyboardInterrupt: The user stopped it; the folder holds a usable checkpoint.
+    """
+    _require_positive(config)
+    _quiet_lightning()
+    folder = run_folder(config)
+    checkpoints = folder / "checkpoints"
+    resume_file = checkpoints / "resume.ckpt"
+    _require_fresh_or_same(config, folder, resume_file, resume)
+
+    lightning.seed_everything(config.seed, verbose=False)
+    with report_progress("decoding images") as report:
+        scene = load_scene(
+            config.data, with_depth=config.augment.depth_share > 0, report=report
+        )
+    say(
+        f"{config.data.root}: {len(scene.split.train)} training, "
+        f"{len(scene.split.validation)} validation, {len(scene.split.test)} test frames"
+    )
+    network = PoseNetwork(config.model, config.data)
+    training_frames = [scene.frames[i] for i in scene.split.train]
+    poses = stack_frame_poses(training_frames)
+    network.fit_statistics(Pose(poses.rotation.float(), poses.translation.float()))
+    loader = training_loader(
+        scene,
+        config.data,
+        config.augment,
+        batch_size=config.optimization.batch_size,
+        views=config.optimization.views,
+        seed=config.seed,
+    )
+    module = TrainingModule(
+        network, config.loss, config.optimization, len(loader) * config.optimization.epochs
+    )
+
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        _describe_run(folder, config, scene)
+    camera = training_frames[0].intrinsics.resized(config.data.width, config.data.height)
+    keeper = KeepCheckpoints(checkpoints, config, camera, Path(config.data.root).resolve().name)
+    trainer = _make_trainer(config, folder, keeper, validates=bool(scene.split.validation))
+    validation = plain_loader(scene, scene.split.validation, config.optimization.batch_size)
+    try:
+        trainer.fit(
+            module,
+            loader,
+            validation if scene.split.validation else None,
+            ckpt_path=resume_file if resume else None,
+            weights_only=True,
+        )
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    plot_training_curves(folder / "training_curves.png", read_metrics(folder))
+    return TrainingResult(folder, keeper.best_epoch, metrics)
+
+
+def run_folder(config: Config) -> Path:
+    """The folder of a run: ``output``, or ``runs/`` and the name of the scene."""
+    if config.output:
+        return Path(config.output)
+    return Path("runs") / (Path(config.data.root).resolve().name or "run")
+
+
+def load_run_config(path: Path, overrides: list[str]) -> Config:
+    """Settings from a YAML file, or from a run folder, which is then the output."""
+    if path.is_dir():
+        return load_config(path / "config.yaml", [f"--output={path}", *overrides])
+    return load_config(path, overrides)
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.csv``, one an epoch."""
+    epochs: dict[int, dict[str, float]] = {}
+    with (folder / "metrics.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            values = {name: float(value) for name, value in row.items() if value}
+            epochs.setdefault(int(values["epoch"]), {}).update(values)
+    return [{**row, "epoch": float(epoch + 1)} for epoch, row in sorted(epochs.items())]
+
+
+def _make_trainer(
+    config: Config, folder: Path, keeper: KeepCheckpoints, *, validates: bool
+) -> lightning.Trainer:
+    # Written after every epoch; Lightning writes it under another name first.
+    resumable = ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename="resume",
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[lightning.Callback] = [keeper, ShowProgress(), resumable]
+    if validates and config.optimization.patience > 0:
+        callbacks.append(EarlyStopping("validation_score", patience=config.optimization.patience))
+    # An empty name and version put the logs into the run folder itself.
+    loggers = [CSVLogger(folder, name="", version=""), TensorBoardLogger(folder, name="", version="")]
+    return lightning.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=_precision(config),
+        max_epochs=config.optimization.epochs,
+        gradient_clip_val=config.optimization.gradient_clip or None,
+        callbacks=callbacks,
+        logger=loggers,
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        # Lightning's own sampler would shuffle by itself; ours is a function of (seed, epoch).
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+
+
+def _precision(config: Config) -> str:
+    if config.trainer.precision == "auto":
+        on_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    return {"32": "32-true", "bf16": "bf16-mixed"}[config.trainer.precision]
+
+
+def _require_positive(config: Config) -> None:
+    for group, names in {
+        "data": ("width", "height"),
+        "optimization": ("epochs", "views", "batch_size", "learning_rate"),
+    }.items():
+        for name in names:
+            value = getattr(getattr(config, group), name)
+            if not value > 0:
+                raise UsageError(f"{group}.{name}: expected a number > 0, found {value}")
+
+
+def _require_fresh_or_same(config: Config, folder: Path, resume_file: Path, resume: bool) -> None:
+    if not resume:
+        if (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir()):
+            raise DataError(
+                f"{folder}: already holds a run; continue it with --resume, or choose another "
+                "folder with --output"
+            )
+        return
+    if not resume_file.is_file():
+        raise DataError(f"{folder}: no run to resume ({resume_file.name} is missing); drop --resume")
+    before, now = _flat(load_config(folder / "config.yaml")), _flat(config)
+    changed = [name for name in now if now[name] != before[name] and name not in _FREE_TO_CHANGE]
+    if changed:
+        raise UsageError(
+            f"{folder}: cannot be resumed with another {changed[0]} (was {before[changed[0]]}, "
+            f"now {now[changed[0]]}); start a new run with --output"
+        )
+
+
+def _flat(config: Config) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in config_to_dict(config).items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{key}": item for key, item in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _describe_run(folder: Path, config: Config, scene: Scene) -> None:
+    (folder / "config.yaml").write_text(dump_config(config))
+    packages = ("torch", "torchvision", "lightning", "kornia", "roma", "opencv-python", "numpy")
+    environment = {
+        "posenet": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": sys.argv,
+        **{name: version(name) for name in packages},
+    }
+    (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+    names = {
+        part: [scene.frames[i].name for i in indices]
+        for part, indices in scene.split._asdict().items()
+    }
+    (folder / "split.json").write_text(json.dumps(names, indent=1) + "\n")
+
+
+def _quiet_lightning() -> None:
+    """Its advice on workers, logging and its makers' products is not for our users."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
