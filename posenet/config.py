@@ -58,6 +58,8 @@ class AugmentConfig:
             a frame has depth. 0 never reads depth.
         shift_m: Move the camera centre by up to this far along each axis in such a view.
         max_hole_share: A rendered view with more unseen pixels than this is turned, not moved.
+        fill_from: Other training frames with depth that fill in what a frame's own camera has not
+            seen of its new view; 0 leaves it grey.
         brightness: Multiply by up to 1 +- this.
         contrast: Scale about the mean by up to 1 +- this.
         saturation: Scale the distance to grey by up to 1 +- this.
@@ -72,6 +74,7 @@ class AugmentConfig:
     depth_share: float = 0.0
     shift_m: float = 0.25
     max_hole_share: float = 0.3
+    fill_from: int = 0
     brightness: float = 0.3
     contrast: float = 0.3
     saturation: float = 0.3
@@ -223,6 +226,13 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     return _build(values, overrides, f"{path}: ")
 
 
+def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Settings from a YAML file, or from a run folder, which is then also the output."""
+    if path is not None and path.is_dir():
+        return load_config(path / "config.yaml", [f"--output={path}", *overrides])
+    return load_config(path, overrides)
+
+
 def config_from_dict(values: Any) -> Config:
     """Settings from plain values; an unknown name or a wrong type raises UsageError."""
     return _build(values, (), "")
@@ -280,8 +290,6 @@ def _require_known_names(values: Any, cls: Any, source: str, prefix: str = "") -
     fields = {entry.name: entry for entry in dataclasses.fields(cls)}
     for name, value in values.items():
         if name not in fields:
-            raise UsageError(
-                f"{source}unknown setting {prefix}{name}{suggest(str(name), fields)}"
-            )
+            raise UsageError(f"{source}unknown setting {prefix}{name}{suggest(str(name), fields)}")
         if dataclasses.is_dataclass(fields[name].type):
             _require_known_names(value, fields[name].type, source, f"{name}.")

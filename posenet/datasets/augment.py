@@ -5,6 +5,8 @@ noise; nothing here crops. A camera *turned* about its centre sees a homography 
 the depth, and a camera *moved* a little sees what the depth image says.
 """
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -22,6 +24,9 @@ Array = NDArray[np.float64]
 # Pixels that no view has seen get mid-grey, which the networks' normalisation takes to about zero.
 UNSEEN = (128, 128, 128)
 
+# Filling in the last specks of a view is not worth another rendering.
+ENOUGH_SEEN = 0.98
+
 
 class View(NamedTuple):
     """An image and the pose it was seen from.
@@ -37,31 +42,50 @@ class View(NamedTuple):
     translation: Array
 
 
+class DepthView(NamedTuple):
+    """A view whose depth is known.
+
+    Attributes:
+        view: Image and pose.
+        depth: Millimetres, 0 where unknown, (height, width).
+    """
+
+    view: View
+    depth: NDArray[np.uint16]
+
+
 def random_view(
     view: View,
     depth: NDArray[np.uint16] | None,
     intrinsics: Intrinsics,
     config: AugmentConfig,
     rng: np.random.Generator,
+    find_others: Callable[[View], Sequence[DepthView]] | None = None,
 ) -> View:
     """A view from a random pose near that of ``view``, in random colours.
 
     Args:
         view: The training image.
         depth: Its depth in millimetres, 0 where unknown, (height, width); None without.
-        intrinsics: The camera of both.
+        intrinsics: The camera of all images.
         config: The ranges.
         rng: Source of everything random.
+        find_others: Gives, for the new view, other training images that may have seen the parts of
+            it that ``view`` has not.
     """
     limits = np.deg2rad((config.pitch_deg, config.yaw_deg, config.roll_deg))
-    # Roll first, then yaw and pitch about the camera's own axes: x right, y down, z forward.
-    turn = Rotation.from_euler("yxz", (rng.uniform(-limits, limits))[[1, 0, 2]]).as_matrix()
-    moved = None
+    pitch, yaw, roll = rng.uniform(-limits, limits)
+    # Yaw about the camera's y axis (down), then pitch about x (right), then roll about z (forward).
+    turn = Rotation.from_euler("YXZ", (yaw, pitch, roll)).as_matrix()
+    new, seen = _turn(view, intrinsics, turn)
     if depth is not None and rng.random() < config.depth_share:
         shift = rng.uniform(-config.shift_m, config.shift_m, size=3)
-        moved = moved_view(view, depth, intrinsics, turn, shift, config.max_hole_share)
-    view = moved or turned_view(view, intrinsics, turn)
-    return view._replace(image=random_colors(view.image, config, rng))
+        moved, moved_seen = _move(DepthView(view, depth), intrinsics, turn, shift)
+        if 1.0 - moved_seen.mean() <= config.max_hole_share:
+            new, seen = moved, moved_seen
+    if find_others is not None:
+        new = fill_unseen(new, seen, find_others(new), intrinsics)
+    return new._replace(image=random_colors(new.image, config, rng))
 
 
 def turned_view(view: View, intrinsics: Intrinsics, turn: Array) -> View:
@@ -72,15 +96,7 @@ def turned_view(view: View, intrinsics: Intrinsics, turn: Array) -> View:
         intrinsics: Its camera.
         turn: Rotation from turned-camera to camera coordinates, (3, 3).
     """
-    image = cv2.warpPerspective(
-        view.image,
-        rotation_homography(intrinsics, turn),
-        (intrinsics.width, intrinsics.height),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=UNSEEN,
-    )
-    return View(image, view.rotation @ turn, view.translation)
+    return _turn(view, intrinsics, turn)[0]
 
 
 def moved_view(
@@ -93,9 +109,6 @@ def moved_view(
 ) -> View | None:
     """The view of a turned *and* moved camera, rendered from depth.
 
-    The depth is splatted forward with a z-buffer, one-pixel cracks are closed, and the colours are
-    then read backward, so that surfaces stay sharp and whole.
-
     Args:
         view: The original.
         depth: Its depth in millimetres, 0 where unknown, (height, width).
@@ -107,18 +120,69 @@ def moved_view(
     Returns:
         The view, or None when the holes are too many.
     """
-    rays = intrinsics.rays().astype(np.float32)
+    moved, seen = _move(DepthView(view, depth), intrinsics, turn, shift)
+    return moved if 1.0 - seen.mean() <= max_hole_share else None
+
+
+def fill_unseen(
+    view: View, seen: NDArray[np.bool_], others: Sequence[DepthView], intrinsics: Intrinsics
+) -> View:
+    """Render what a view has not seen from images that did, the first of them winning.
+
+    Without this, the outline of the unseen part tells a network how far the camera was turned, and
+    it learns to read that instead of the scene.
+
+    Args:
+        view: A turned or moved view.
+        seen: Which of its pixels have a colour, (height, width).
+        others: Images with depth.
+        intrinsics: The camera of all.
+    """
+    image, seen = view.image.copy(), seen.copy()
+    for other in others:
+        if seen.mean() > ENOUGH_SEEN:
+            break
+        turn = other.view.rotation.T @ view.rotation
+        shift = other.view.rotation.T @ (view.translation - other.view.translation)
+        rendered, visible = _move(other, intrinsics, turn, shift)
+        new = visible & ~seen
+        image[new] = rendered.image[new]
+        seen |= new
+    return view._replace(image=image)
+
+
+def _turn(view: View, intrinsics: Intrinsics, turn: Array) -> tuple[View, NDArray[np.bool_]]:
+    """The turned view, and which of its pixels have a colour."""
+    homography = rotation_homography(intrinsics, turn)
+    size = (intrinsics.width, intrinsics.height)
+    image = cv2.warpPerspective(
+        view.image, homography, size, borderMode=cv2.BORDER_CONSTANT, borderValue=UNSEEN
+    )
+    inside = cv2.warpPerspective(np.full(size[::-1], 255, np.uint8), homography, size) == 255
+    return View(image, view.rotation @ turn, view.translation), inside
+
+
+def _move(
+    source: DepthView, intrinsics: Intrinsics, turn: Array, shift: Array
+) -> tuple[View, NDArray[np.bool_]]:
+    """The moved view, and which of its pixels have a colour.
+
+    The depth is splatted forward with a z-buffer, one-pixel cracks are closed, and the colours are
+    then read backward, so that surfaces stay sharp and whole.
+    """
+    view, depth = source
+    rays = _rays(intrinsics)
     turn32, shift32 = turn.astype(np.float32), shift.astype(np.float32)
     known = depth > 0
     points = rays[known] * (depth[known].astype(np.float32)[:, None] / 1000.0)
     points = (points - shift32) @ turn32  # of row vectors: x turn is turn^T x
     inverse = splat_inverse_depth(points, intrinsics)
-    if 1.0 - np.count_nonzero(inverse) / inverse.size > max_hole_share:
-        return None
     sources = (rays / np.maximum(inverse, 1e-6)[..., None]) @ turn32.T + shift32
     colored = (inverse > 0) & (sources[..., 2] > NEAREST_M)
     sources[~colored] = (-1e6, -1e6, 1.0)  # outside of every image
     pixels = intrinsics.project(sources).astype(np.float32)
+    last = (intrinsics.width - 1, intrinsics.height - 1)
+    seen = ((pixels >= 0) & (pixels <= last)).all(axis=-1)
     image = cv2.remap(
         view.image,
         pixels,
@@ -127,7 +191,12 @@ def moved_view(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=UNSEEN,
     )
-    return View(image, view.rotation @ turn, view.rotation @ shift + view.translation)
+    return View(image, view.rotation @ turn, view.rotation @ shift + view.translation), seen
+
+
+@lru_cache(maxsize=16)
+def _rays(intrinsics: Intrinsics) -> NDArray[np.float32]:
+    return intrinsics.rays().astype(np.float32)
 
 
 def random_colors(image: Image, config: AugmentConfig, rng: np.random.Generator) -> Image:

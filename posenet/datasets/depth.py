@@ -12,9 +12,7 @@ from posenet.geometry import Intrinsics
 NEAREST_M = 0.1
 
 
-def splat_inverse_depth(
-    points: NDArray[np.float32], intrinsics: Intrinsics
-) -> NDArray[np.float32]:
+def splat_inverse_depth(points: NDArray[np.float32], intrinsics: Intrinsics) -> NDArray[np.float32]:
     """Inverse depth image of a cloud of points, the nearest winning; one-pixel cracks are closed.
 
     Args:
@@ -49,9 +47,10 @@ def depth_for_color(
         Metres, (height, width); all zero when nothing is known.
     """
     if camera is None:
-        # Nearest, not average: a mean of two surfaces is a point on neither.
+        # Nearest, not average: a mean of two surfaces is a point on neither. EXACT: nearest to
+        # the pixel's centre; plain INTER_NEAREST is half an output pixel off.
         size = (intrinsics.width, intrinsics.height)
-        depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)
+        depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
     else:
         rays = camera.intrinsics.resized(depth.shape[1], depth.shape[0]).rays()
         known = depth > 0

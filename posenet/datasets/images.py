@@ -39,7 +39,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     _require_whole(path, encoded)
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     if image is None:
-        raise DataError(f"{path}: expected an image, found {encoded.size} bytes that decode to none")
+        raise DataError(
+            f"{path}: expected an image, found {encoded.size} bytes that decode to none; "
+            "copy it again"
+        )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -142,13 +145,18 @@ def _cache_key(frames: Sequence[Frame], width: int, height: int, with_depth: boo
     def stamp(path: Path | None) -> list[Any]:
         if path is None:
             return []
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
+    def stamp_depth(frame: Frame) -> list[Any]:
+        # Depth is brought onto the colour camera's pixels, so it depends on both cameras.
+        return [stamp(frame.depth_path), repr(frame.depth_camera), repr(frame.intrinsics)]
+
     sources = [
-        [stamp(frame.image_path)]
-        + ([stamp(frame.depth_path), repr(frame.depth_camera)] if with_depth else [])
-        for frame in frames
+        [stamp(frame.image_path)] + (stamp_depth(frame) if with_depth else []) for frame in frames
     ]
     state = json.dumps([CACHE_FORMAT, width, height, sources])
     return hashlib.blake2b(state.encode(), digest_size=12).hexdigest()

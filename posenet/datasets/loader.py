@@ -8,17 +8,22 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from posenet.config import AugmentConfig, DataConfig
-from posenet.datasets.augment import View, random_view
+from posenet.datasets.augment import DepthView, View, random_view
 from posenet.datasets.formats import FORMATS
 from posenet.datasets.frame import Frame
 from posenet.datasets.images import CachedImages, Report, cache_images
 from posenet.datasets.splits import Split, split_frames
 from posenet.errors import DataError, UsageError, look_up
 from posenet.geometry import Intrinsics, Pose
+
+# How far away (metres plus radians) a frame may have been taken that fills in another's view. The
+# nearest ones are of the same sequence and have seen the same: choosing among all brings more.
+FILL_REACH = 1.0
 
 
 class Draw(NamedTuple):
@@ -75,7 +80,9 @@ def read_frames(config: DataConfig) -> list[Frame]:
     return frames
 
 
-def load_scene(config: DataConfig, *, with_depth: bool = False, report: Report | None = None) -> Scene:
+def load_scene(
+    config: DataConfig, *, with_depth: bool = False, report: Report | None = None
+) -> Scene:
     """Read a dataset, decode its images into the cache, and split it."""
     frames = read_frames(config)
     folder = Path(config.cache) if config.cache else default_cache_folder()
@@ -114,21 +121,45 @@ class AugmentedDataset(Dataset[Sample]):
         self.scene = scene
         self.config = config
         self.size = (width, height)
+        train = np.array(scene.split.train)
+        poses = [scene.frames[i].pose for i in train]
+        # Only training frames may fill in: a validation or test image must not leak into training.
+        has_depth = [scene.frames[i].depth_path is not None for i in train]
+        self.fillers = train[np.array(has_depth)]
+        self.directions = np.stack([pose.view_direction.numpy() for pose in poses])[has_depth]
+        self.centers = np.stack([pose.translation.numpy() for pose in poses])[has_depth]
 
     def __getitem__(self, draw: Draw) -> Sample:
         # OpenCV's own threads would fight with torch's over the same cores.
         cv2.setNumThreads(0)
         rng = np.random.default_rng((draw.seed, draw.epoch, draw.position))
         frame = self.scene.frames[draw.index]
-        depth = self.scene.images.depth
+        fills = self.scene.images.depth is not None and self.config.fill_from > 0
         view = random_view(
             _view(self.scene, draw.index),
-            depth[draw.index] if depth is not None and frame.depth_path is not None else None,
+            self._depth(draw.index),
             frame.intrinsics.resized(*self.size),
             self.config,
             rng,
+            (lambda new: self._find_others(new, rng)) if fills else None,
         )
         return _to_sample(view, draw.index)
+
+    def _depth(self, index: int) -> NDArray[np.uint16] | None:
+        depth = self.scene.images.depth
+        if depth is None or self.scene.frames[index].depth_path is None:
+            return None
+        return np.asarray(depth[index])
+
+    def _find_others(self, new: View, rng: np.random.Generator) -> list[DepthView]:
+        """Some of the frames that look about the same way from nearby; other ones each time."""
+        cosine = np.clip(self.directions @ new.rotation[:, 2], -1.0, 1.0)
+        distance = np.linalg.norm(self.centers - new.translation, axis=1)
+        # A radian counts as a metre: both take about a field of view out of a picture of a room.
+        cost = np.arccos(cosine) + distance
+        chosen = rng.permutation(np.flatnonzero(cost < FILL_REACH))[: self.config.fill_from]
+        others = self.fillers[chosen]
+        return [DepthView(_view(self.scene, i), self.scene.images.depth[i]) for i in others]
 
 
 class EpochSampler(Sampler[Draw]):
@@ -157,7 +188,13 @@ class EpochSampler(Sampler[Draw]):
 
 
 def training_loader(
-    scene: Scene, data: DataConfig, augment: AugmentConfig, *, batch_size: int, views: int, seed: int
+    scene: Scene,
+    data: DataConfig,
+    augment: AugmentConfig,
+    *,
+    batch_size: int,
+    views: int,
+    seed: int,
 ) -> DataLoader[Sample]:
     """Shuffled batches of random views; the ragged last batch is dropped unless it is the only one."""
     sampler = EpochSampler(scene.split.train, seed, views)
@@ -177,14 +214,6 @@ def plain_loader(scene: Scene, indices: Sequence[int], batch_size: int) -> DataL
     return DataLoader(PlainDataset(scene, indices), batch_size=batch_size)
 
 
-def stack_frame_poses(frames: Sequence[Frame]) -> Pose:
-    """Float64 poses of frames, rotation (N, 3, 3) and translation (N, 3)."""
-    return Pose(
-        torch.stack([frame.pose.rotation for frame in frames]),
-        torch.stack([frame.pose.translation for frame in frames]),
-    )
-
-
 def _view(scene: Scene, index: int) -> View:
     pose = scene.frames[index].pose
     return View(
@@ -193,7 +222,5 @@ def _view(scene: Scene, index: int) -> View:
 
 
 def _to_sample(view: View, index: int) -> Sample:
-    pose = Pose(
-        torch.from_numpy(view.rotation).float(), torch.from_numpy(view.translation).float()
-    )
+    pose = Pose(torch.from_numpy(view.rotation).float(), torch.from_numpy(view.translation).float())
     return Sample(torch.from_numpy(view.image).permute(2, 0, 1), pose, index)

@@ -27,7 +27,11 @@ class Intrinsics:
     def matrix(self) -> Array:
         """The 3x3 matrix K that takes camera rays to homogeneous pixels."""
         return np.array(
-            [[self.focal_x, 0.0, self.center_x], [0.0, self.focal_y, self.center_y], [0.0, 0.0, 1.0]]
+            [
+                [self.focal_x, 0.0, self.center_x],
+                [0.0, self.focal_y, self.center_y],
+                [0.0, 0.0, 1.0],
+            ]
         )
 
     def resized(self, width: int, height: int) -> "Intrinsics":

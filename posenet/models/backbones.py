@@ -69,7 +69,9 @@ def _load_features(
 ) -> None:
     """Load every tensor of the features; a classifier's own tensors may be absent or left over."""
     owned = {id(tensor) for tensor in (*features.parameters(), *features.buffers())}
-    needed = {key for key, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in owned}
+    needed = {
+        key for key, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in owned
+    }
     missing = sorted(needed - state.keys())
     if missing:
         raise CheckpointError(
@@ -93,7 +95,9 @@ def _load_file(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises many types for a bad file
         raise CheckpointError(f"{path}: not a file of weights ({type(error).__name__})") from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")
+        raise CheckpointError(
+            f"{path}: expected a state dict of tensors, found {type(state).__name__}"
+        )
     return state
 
 

@@ -5,7 +5,6 @@ A file holds tensors and plain values only, is written whole or not at all, and 
 """
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,15 +56,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def write_atomically(path: Path, content: Any) -> None:
     """``torch.save`` that leaves either the old file or the whole new one."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -85,7 +84,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "or use another checkpoint of the run"
         ) from error
     if not isinstance(content, dict) or "posenet_version" not in content:
-        raise CheckpointError(f"{path}: expected a checkpoint of posenet, found another file of torch")
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of posenet, found another file of torch"
+        )
     if content["format"] > CHECKPOINT_FORMAT:
         raise CheckpointError(
             f"{path}: written by posenet {content['posenet_version']} in format {content['format']}, "

@@ -36,7 +36,10 @@ class _SamePaddedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         padding = []
-        for size, kernel, stride in ((x.shape[-1], *self._along(1)), (x.shape[-2], *self._along(0))):
+        for size, kernel, stride in (
+            (x.shape[-1], *self._along(1)),
+            (x.shape[-2], *self._along(0)),
+        ):
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             padding += [total // 2, total - total // 2]
         if padding[0] == padding[1] == padding[2] == padding[3]:
@@ -47,7 +50,9 @@ class _SamePaddedConv2d(nn.Conv2d):
         return self.kernel_size[axis], self.stride[axis]
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def _conv(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
     return _SamePaddedConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
 

@@ -1,5 +1,6 @@
 """What happens around the training steps: checkpoints, progress, a stop on a broken loss."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,45 @@ class KeepCheckpoints(lightning.Callback):
         network = module.best_network
         checkpoint = Checkpoint(network, self.config, self.intrinsics, self.scene, epoch)
         save_checkpoint(self.folder / name, checkpoint)
+
+
+class WriteMetrics(lightning.Callback):
+    """Writes ``metrics.csv``, one row an epoch, and goes on with it when a run is resumed.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        """Keep the rows of the epochs that a resumed run has behind it."""
+        if trainer.current_epoch > 0 and self.path.is_file():
+            done = read_metrics(self.path)
+            self.rows = [row for row in done if row["epoch"] <= trainer.current_epoch]
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        """Add a row."""
+        rates = trainer.optimizers[0].param_groups
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row |= {"learning_rate": max(group["lr"] for group in rates)}
+        self.rows.append(row)
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(key for r in self.rows for key in r)))
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a ``metrics.csv``, one an epoch."""
+    with path.open(newline="") as file:
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
 
 
 class ShowProgress(lightning.Callback):

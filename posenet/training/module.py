@@ -62,7 +62,9 @@ class TrainingModule(lightning.LightningModule):
             "train_rotation_deg": rotation_deg.mean(),
             "train_translation_m": translation_m.mean(),
         }
-        self.log_dict(values, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.image))
+        self.log_dict(
+            values, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.image)
+        )
         return terms.total
 
     def on_train_batch_end(self, *_: Any) -> None:

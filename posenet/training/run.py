@@ -5,7 +5,6 @@ TensorBoard's events, ``training_curves.png`` and ``checkpoints/`` with ``best.p
 validation), ``last.pt`` and ``resume.ckpt``.
 """
 
-import csv
 import json
 import logging
 import platform
@@ -18,7 +17,7 @@ from typing import NamedTuple
 import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from posenet import __version__
 from posenet.config import Config, config_to_dict, dump_config, load_config
@@ -26,15 +25,19 @@ from posenet.datasets.loader import (
     Scene,
     load_scene,
     plain_loader,
-    stack_frame_poses,
     training_loader,
 )
 from posenet.errors import DataError, UsageError
 from posenet.evaluation.plots import plot_training_curves
-from posenet.geometry import Pose
+from posenet.geometry import Pose, stack_poses
 from posenet.models.network import PoseNetwork
 from posenet.progress import report_progress, say
-from posenet.training.callbacks import KeepCheckpoints, ShowProgress
+from posenet.training.callbacks import (
+    KeepCheckpoints,
+    ShowProgress,
+    WriteMetrics,
+    read_metrics,
+)
 from posenet.training.module import TrainingModule
 
 # Settings that may differ between a run and its continuation: they don't change what is learned.
@@ -75,16 +78,14 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
 
     lightning.seed_everything(config.seed, verbose=False)
     with report_progress("decoding images") as report:
-        scene = load_scene(
-            config.data, with_depth=config.augment.depth_share > 0, report=report
-        )
+        scene = load_scene(config.data, with_depth=config.augment.depth_share > 0, report=report)
     say(
         f"{config.data.root}: {len(scene.split.train)} training, "
         f"{len(scene.split.validation)} validation, {len(scene.split.test)} test frames"
     )
     network = PoseNetwork(config.model, config.data)
     training_frames = [scene.frames[i] for i in scene.split.train]
-    poses = stack_frame_poses(training_frames)
+    poses = stack_poses([frame.pose for frame in training_frames])
     network.fit_statistics(Pose(poses.rotation.float(), poses.translation.float()))
     loader = training_loader(
         scene,
@@ -116,7 +117,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    plot_training_curves(folder / "training_curves.png", read_metrics(folder))
+    plot_training_curves(folder / "training_curves.png", read_metrics(folder / "metrics.csv"))
     return TrainingResult(folder, keeper.best_epoch, metrics)
 
 
@@ -125,23 +126,6 @@ def run_folder(config: Config) -> Path:
     if config.output:
         return Path(config.output)
     return Path("runs") / (Path(config.data.root).resolve().name or "run")
-
-
-def load_run_config(path: Path, overrides: list[str]) -> Config:
-    """Settings from a YAML file, or from a run folder, which is then the output."""
-    if path.is_dir():
-        return load_config(path / "config.yaml", [f"--output={path}", *overrides])
-    return load_config(path, overrides)
-
-
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of ``metrics.csv``, one an epoch."""
-    epochs: dict[int, dict[str, float]] = {}
-    with (folder / "metrics.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            values = {name: float(value) for name, value in row.items() if value}
-            epochs.setdefault(int(values["epoch"]), {}).update(values)
-    return [{**row, "epoch": float(epoch + 1)} for epoch, row in sorted(epochs.items())]
 
 
 def _make_trainer(
@@ -154,11 +138,15 @@ def _make_trainer(
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    callbacks: list[lightning.Callback] = [keeper, ShowProgress(), resumable]
+    callbacks: list[lightning.Callback] = [
+        keeper,
+        WriteMetrics(folder / "metrics.csv"),
+        ShowProgress(),
+        resumable,
+    ]
     if validates and config.optimization.patience > 0:
         callbacks.append(EarlyStopping("validation_score", patience=config.optimization.patience))
-    # An empty name and version put the logs into the run folder itself.
-    loggers = [CSVLogger(folder, name="", version=""), TensorBoardLogger(folder, name="", version="")]
+    logger = TensorBoardLogger(folder, name="tensorboard", version="")
     return lightning.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
@@ -166,7 +154,7 @@ def _make_trainer(
         max_epochs=config.optimization.epochs,
         gradient_clip_val=config.optimization.gradient_clip or None,
         callbacks=callbacks,
-        logger=loggers,
+        logger=logger,
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -204,7 +192,9 @@ def _require_fresh_or_same(config: Config, folder: Path, resume_file: Path, resu
             )
         return
     if not resume_file.is_file():
-        raise DataError(f"{folder}: no run to resume ({resume_file.name} is missing); drop --resume")
+        raise DataError(
+            f"{folder}: no run to resume ({resume_file.name} is missing); drop --resume"
+        )
     before, now = _flat(load_config(folder / "config.yaml")), _flat(config)
     changed = [name for name in now if now[name] != before[name] and name not in _FREE_TO_CHANGE]
     if changed:

@@ -72,18 +72,22 @@ def _sequences(path: Path) -> list[str]:
             f"{path}: missing; a 7-Scenes scene has TrainSplit.txt and TestSplit.txt, "
             "each with a line such as 'sequence1' per sequence"
         )
+    # Bytes that are no text must not raise: the line is then refused below.
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     names = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         line = line.strip()
         if not line:
             continue
         match = re.fullmatch(r"(?:sequence|seq-)(\d+)", line)
         if match is None:
-            raise DataError(f"{path}:{number}: expected 'sequence<number>', found {line!r}")
+            raise DataError(
+                f"{path}:{number}: expected 'sequence<number>', found {line!r}; correct the line"
+            )
         names.append(f"seq-{int(match[1]):02d}")
     if not names:
         raise DataError(f"{path}: names no sequence; add a line such as 'sequence1'")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def _read_sequence(
@@ -102,11 +106,12 @@ def _read_sequence(
             images[int(match[1])] = path
     if not images:
         raise DataError(
-            f"{folder}: holds no frame-XXXXXX.color.png or .jpg; unpack the sequence's zip file there"
+            f"{folder}: holds no frame-XXXXXX.color.png or .jpg; "
+            "unpack the sequence's zip file there"
         )
     intrinsics = camera.resized(*_image_size(next(iter(images.values()))))
     frames = []
-    for number, image_path in sorted(images.items()):
+    for _, image_path in sorted(images.items()):
         stem = image_path.name.split(".")[0]
         depth_path = folder / f"{stem}.depth.png"
         frames.append(
@@ -139,7 +144,9 @@ def _read_pose(path: Path) -> Pose:
     try:
         matrix = np.array([float(word) for word in path.read_text(encoding="utf-8").split()])
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected 4x4 numbers, found something else ({error}); {cure}") from error
+        raise DataError(
+            f"{path}: expected 4x4 numbers, found something else ({error}); {cure}"
+        ) from error
     if matrix.size != 16:
         raise DataError(f"{path}: expected 4x4 numbers, found {matrix.size} of them; {cure}")
     matrix = matrix.reshape(4, 4)
@@ -153,5 +160,7 @@ def _read_pose(path: Path) -> Pose:
             f"{np.linalg.det(rotation):.3f} and |RtR - I| = {defect:.3f}; {cure}"
         )
     if not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0), atol=1e-6):
-        raise DataError(f"{path}: expected the last row 0 0 0 1, found {matrix[3].tolist()}; {cure}")
+        raise DataError(
+            f"{path}: expected the last row 0 0 0 1, found {matrix[3].tolist()}; {cure}"
+        )
     return pose_from_matrix(torch.from_numpy(matrix))

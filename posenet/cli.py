@@ -1,0 +1,192 @@
+"""The command line: verbs, and errors in one line. Nothing heavy is imported before it is needed."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from posenet.errors import PosenetError, UsageError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code: 0 success, 1 bad input, 2 bad usage, 130 Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    words, settings = split_settings(words) if words[:1] == ["train"] else (words, [])
+    options = build_parser().parse_args(words)
+    try:
+        return options.run(options, settings)
+    except KeyboardInterrupt:
+        print("posenet: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output, `head` for example, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except PosenetError as error:
+        if options.debug:
+            raise
+        print(f"posenet: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if options.debug:
+            raise
+        print(
+            f"posenet: error: {error.filename or 'file'}: {error.strerror or error}",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take the ``--group.name VALUE`` settings, known or not, out of a command line.
+
+    argparse alone would take the value of a setting for the configuration file.
+    """
+    own = {"--resume", "--settings", "--debug", "--help"}
+    rest: list[str] = []
+    settings: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if not word.startswith("--") or word in own:
+            rest.append(word)
+        elif "=" in word:
+            settings.append(word)
+        else:
+            value = next(remaining, None)
+            if value is None:
+                raise SystemExit(_usage_error(f"{word}: expected a value after it"))
+            settings.append(f"{word}={value}")
+    return rest, settings
+
+
+def _usage_error(message: str) -> int:
+    print(f"posenet: error: {message}", file=sys.stderr)
+    return UsageError.exit_code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="posenet",
+        description="Camera pose from one image: where the camera stood and which way it looked.",
+        epilog="posenet demo shows everything on a generated room in a few minutes.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    verb = _add(verbs, "demo", _demo, "toy room, training, evaluation and prediction in one go")
+    verb.add_argument("--output", default="runs/demo", help="folder to make (runs/demo)")
+    verb.add_argument("--seed", type=int, default=0, help="another room, another training (0)")
+
+    verb = _add(
+        verbs,
+        "train",
+        _train,
+        "train a network on a folder of posed images",
+        epilog="Any setting can follow as --group.name VALUE; --settings lists them all.",
+    )
+    verb.add_argument(
+        "config", nargs="?", type=Path, help="YAML file of settings, or a run folder to resume"
+    )
+    verb.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    verb.add_argument("--settings", action="store_true", help="list every setting and exit")
+
+    verb = _add(verbs, "evaluate", _evaluate, "measure a run on its test split")
+    verb.add_argument("run_folder", metavar="RUN", type=Path, help="run folder or checkpoint file")
+    verb.add_argument("--root", help="where the dataset lies now")
+    verb.add_argument("--split", choices=("test", "validation", "train"), default="test")
+    verb.add_argument("--output", type=Path, help="folder for the files (the run folder)")
+    verb.add_argument("--json", action="store_true", help="print evaluation.json on stdout")
+
+    verb = _add(verbs, "predict", _predict, "poses of images that have none")
+    verb.add_argument("run_folder", metavar="RUN", type=Path, help="run folder or checkpoint file")
+    verb.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="images or folders")
+    verb.add_argument(
+        "--format", default="json", help="json (a line each), csv, or tum (camera-to-world, xyzw)"
+    )
+    verb.add_argument("--batch-size", type=int, default=32, help="images in memory at a time (32)")
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version without the cost of looking it up on every call."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from posenet import __version__
+
+        print(f"posenet {__version__}")
+        parser.exit()
+
+
+def _add(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace, list[str]], int],
+    help_text: str,
+    epilog: str | None = None,
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(
+        name, help=help_text, description=help_text, epilog=epilog, allow_abbrev=False
+    )
+    verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _demo(options: argparse.Namespace, _: list[str]) -> int:
+    from posenet.demo import run_demo
+
+    run_demo(Path(options.output), options.seed)
+    return 0
+
+
+def _train(options: argparse.Namespace, settings: list[str]) -> int:
+    from posenet.config import describe_settings, load_run_config
+
+    if options.settings:
+        print(describe_settings())
+        return 0
+    config = load_run_config(options.config, settings)
+    from posenet.training.run import train
+
+    result = train(config, resume=options.resume)
+    best = f"best epoch {result.best_epoch}, " if result.best_epoch else ""
+    print(f"{result.folder}: {best}next: posenet evaluate {result.folder}", file=sys.stderr)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
+    import json
+
+    from posenet.evaluation.evaluate import evaluate, format_evaluation
+    from posenet.evaluation.metrics import json_ready
+
+    evaluation = evaluate(
+        options.run_folder, root=options.root, split=options.split, output=options.output
+    )
+    if options.json:
+        print(json.dumps(json_ready(evaluation.summary), indent=2))
+    else:
+        print(format_evaluation(evaluation.summary))
+    print(
+        f"wrote evaluation.json, predictions.csv and pictures to {evaluation.folder}",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _predict(options: argparse.Namespace, _: list[str]) -> int:
+    from posenet.inference.output import write_poses
+
+    unreadable = write_poses(
+        options.run_folder, options.paths, options.format, sys.stdout, options.batch_size
+    )
+    return 1 if unreadable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

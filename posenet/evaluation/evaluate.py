@@ -1,0 +1,178 @@
+"""Measuring a trained network on the test split, beside what needs no training."""
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from posenet.datasets.frame import Frame
+from posenet.datasets.loader import Scene, load_scene
+from posenet.errors import DataError
+from posenet.evaluation.baselines import mean_pose, nearest_image_pose
+from posenet.evaluation.metrics import (
+    PoseErrors,
+    bootstrap_intervals,
+    json_ready,
+    pose_errors,
+    summarise,
+)
+from posenet.evaluation.plots import plot_error_cdf, plot_trajectory
+from posenet.geometry import Pose, rotation_to_quaternion, stack_poses
+from posenet.inference.localizer import Localizer
+from posenet.models.checkpoint import find_checkpoint
+from posenet.progress import report_progress
+
+NETWORK, NEAREST, MEAN = "network", "nearest training image", "mean pose"
+SPLITS = ("test", "validation", "train")
+
+
+class Evaluation(NamedTuple):
+    """The result of one evaluation.
+
+    Attributes:
+        summary: What ``evaluation.json`` holds.
+        errors: Errors by method: the network and the baselines.
+        folder: Where the files were written.
+    """
+
+    summary: dict[str, Any]
+    errors: dict[str, PoseErrors]
+    folder: Path
+
+
+def evaluate(
+    run: Path, *, root: str | None = None, split: str = "test", output: Path | None = None
+) -> Evaluation:
+    """Evaluate a run, and write ``evaluation.json``, ``predictions.csv`` and two pictures.
+
+    Args:
+        run: A run folder or a checkpoint file.
+        root: Where the dataset lies, if no longer where it was trained from.
+        split: test, validation or train.
+        output: Folder for the files; the run folder (or ``evaluation-SPLIT`` in it) when omitted.
+
+    Raises:
+        PosenetError: The checkpoint or the dataset cannot be used.
+    """
+    checkpoint_path = find_checkpoint(run)
+    localizer = Localizer.load(checkpoint_path)
+    config = localizer.checkpoint.config
+    data = dataclasses.replace(config.data, root=root or config.data.root)
+    with report_progress("decoding images") as report:
+        scene = load_scene(data, report=report)
+    indices: list[int] = getattr(scene.split, split)
+    if not indices:
+        raise DataError(f"{data.root}: the {split} split has no frames to evaluate")
+    frames = [scene.frames[i] for i in indices]
+    truth = stack_poses([frame.pose for frame in frames])
+    prediction = _predict(localizer, scene, indices)
+    train, predictions = _baselines(scene, indices)
+    predictions = {NETWORK: prediction, **predictions}
+    errors = {name: pose_errors(pose, truth) for name, pose in predictions.items()}
+    sequences = [frame.sequence for frame in frames]
+    summary = {
+        "scene": localizer.checkpoint.scene,
+        "split": split,
+        "checkpoint": checkpoint_path.name,
+        "epoch": localizer.checkpoint.epoch,
+        **summarise(errors[NETWORK]),
+        "intervals_95": bootstrap_intervals(errors[NETWORK], sequences),
+        "sequences": {
+            name: summarise(_select(errors[NETWORK], sequences, name))
+            for name in dict.fromkeys(sequences)
+        },
+        "baselines": {name: summarise(errors[name]) for name in (NEAREST, MEAN)},
+    }
+    folder = output or _default_folder(run, split)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
+    write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK])
+    plot_error_cdf(folder / "error_cdf.png", errors)
+    plot_trajectory(folder / "trajectory.png", train, truth, prediction, errors[NETWORK])
+    return Evaluation(summary, errors, folder)
+
+
+def write_predictions(path: Path, frames: list[Frame], pose: Pose, errors: PoseErrors) -> None:
+    """One row a frame: camera-to-world quaternion wxyz, camera centre in metres, errors."""
+    quaternions = rotation_to_quaternion(pose.rotation)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["frame", "sequence", "qw", "qx", "qy", "qz", "center_x_m", "center_y_m", "center_z_m"]
+            + ["translation_error_m", "rotation_error_deg"]
+        )
+        for i, frame in enumerate(frames):
+            numbers = (*quaternions[i].tolist(), *pose.translation[i].tolist())
+            row = [f"{value:.9f}" for value in numbers]
+            row += [f"{errors.translation_m[i]:.6f}", f"{errors.rotation_deg[i]:.6f}"]
+            writer.writerow([frame.name, frame.sequence, *row])
+
+
+def format_evaluation(summary: dict[str, Any]) -> str:
+    """The summary as a table for people."""
+    columns = [
+        ("median_translation_m", "median m", "{:.3f}"),
+        ("median_rotation_deg", "median deg", "{:.2f}"),
+        ("mean_translation_m", "mean m", "{:.3f}"),
+        ("mean_rotation_deg", "mean deg", "{:.2f}"),
+        *(
+            (key, key.removeprefix("recall_").replace("_", "/"), "{:.1%}")
+            for key in summary
+            if key.startswith("recall_")
+        ),
+    ]
+    rows = [(NETWORK, summary)]
+    low_high = summary["intervals_95"]
+    rows += [
+        ("  95 % from", {key: low_high[key][0] for key, _, _ in columns}),
+        ("  to", {key: low_high[key][1] for key, _, _ in columns}),
+    ]
+    rows += [(f"  {name}", values) for name, values in summary["sequences"].items()]
+    rows += list(summary["baselines"].items())
+    header = ["", *(title for _, title, _ in columns)]
+    table = [
+        [name, *(form.format(values[key]) for key, _, form in columns)] for name, values in rows
+    ]
+    widths = [max(len(row[i]) for row in [header, *table]) for i in range(len(header))]
+    lines = [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in [header, *table]
+    ]
+    title = (
+        f"{summary['scene']}: {summary['frames']:.0f} {summary['split']} frames, "
+        f"{summary['checkpoint']} of epoch {summary['epoch']}"
+    )
+    return "\n".join([title, *lines])
+
+
+def _predict(localizer: Localizer, scene: Scene, indices: list[int], batch_size: int = 32) -> Pose:
+    return localizer.predict((np.asarray(scene.images.color[i]) for i in indices), batch_size)
+
+
+def _baselines(scene: Scene, indices: list[int]) -> tuple[Pose, dict[str, Pose]]:
+    """Training poses, and predictions from all training frames, those held out included."""
+    known = sorted(set(scene.split.train + scene.split.validation) - set(indices)) or indices
+    train = stack_poses([scene.frames[i].pose for i in known])
+    color = scene.images.color
+    return train, {
+        NEAREST: nearest_image_pose(color[known], train, color[indices]),
+        MEAN: mean_pose(train, len(indices)),
+    }
+
+
+def _select(errors: PoseErrors, sequences: list[str], name: str) -> PoseErrors:
+    chosen = np.array([sequence == name for sequence in sequences])
+    return PoseErrors(errors.translation_m[chosen], errors.rotation_deg[chosen])
+
+
+def _default_folder(run: Path, split: str) -> Path:
+    folder = run if run.is_dir() else run.resolve().parent
+    return folder if split == "test" else folder / f"evaluation-{split}"

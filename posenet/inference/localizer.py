@@ -1,0 +1,175 @@
+"""Poses of new images from a trained network."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from posenet.datasets.augment import UNSEEN
+from posenet.datasets.images import IMAGE_SUFFIXES, read_image, resize_image
+from posenet.errors import DataError, UsageError
+from posenet.geometry import Pose
+from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+
+Image = NDArray[np.uint8]
+
+# Aspect ratios that differ by less than this are the same up to a rounded pixel.
+_SAME_ASPECT = 0.01
+
+
+class Localized(NamedTuple):
+    """What became of one image file.
+
+    Attributes:
+        path: The file.
+        pose: Its pose, float64; None when it could not be read.
+        error: Why not, in one line.
+        padded: Whether its proportions are not those of the training images.
+    """
+
+    path: Path
+    pose: Pose | None
+    error: str | None = None
+    padded: bool = False
+
+
+class Localizer:
+    """A trained network, ready for images.
+
+    Args:
+        checkpoint: The network and its settings.
+        device: Where to run; a GPU when there is one.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network = checkpoint.network.to(self.device).eval()
+
+    @classmethod
+    def load(cls, run: str | Path, device: str | None = None) -> "Localizer":
+        """Load the best checkpoint of a run folder, or a checkpoint file.
+
+        Raises:
+            CheckpointError: There is none, or it cannot be used.
+        """
+        return cls(load_checkpoint(find_checkpoint(Path(run))), device)
+
+    def predict(self, images: Iterable[Image | str | Path], batch_size: int = 32) -> Pose:
+        """Poses of images.
+
+        Args:
+            images: RGB arrays (height, width, 3) of bytes, or paths of image files.
+            batch_size: Images in memory at a time.
+
+        Returns:
+            Float64 poses in the order of the images, rotation (N, 3, 3), translation (N, 3).
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        fitted = (
+            self.fit(read_image(Path(image)) if isinstance(image, str | Path) else image)
+            for image in images
+        )
+        poses = [self.predict_batch(np.stack(batch)) for batch in _batched(fitted, batch_size)]
+        if not poses:
+            return Pose(torch.empty(0, 3, 3).double(), torch.empty(0, 3).double())
+        return Pose(
+            torch.cat([pose.rotation for pose in poses]),
+            torch.cat([pose.translation for pose in poses]),
+        )
+
+    def predict_files(self, paths: Iterable[Path], batch_size: int = 32) -> Iterator[Localized]:
+        """Poses of image files, one by one in their order; an unreadable one does not stop the rest."""
+        for batch in _batched(paths, batch_size):
+            results: list[Localized] = []
+            images: list[Image] = []
+            for path in batch:
+                try:
+                    image = read_image(path)
+                except DataError as error:
+                    results.append(Localized(path, None, str(error)))
+                    continue
+                height, width = image.shape[:2]
+                padded = not self.has_training_aspect(width, height)
+                results.append(Localized(path, None, None, padded))
+                images.append(self.fit(image))
+            if images:
+                poses = self.predict_batch(np.stack(images))
+                singles = zip(poses.rotation, poses.translation, strict=True)
+                results = [
+                    entry if entry.error else entry._replace(pose=Pose(*next(singles)))
+                    for entry in results
+                ]
+            yield from results
+
+    @torch.inference_mode()
+    def predict_batch(self, images: Image | Tensor) -> Pose:
+        """Float64 poses of RGB byte images (N, height, width, 3) of the network's own size."""
+        tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
+        pose = self.network(tensor.float() / 255.0)
+        return Pose(pose.rotation.cpu().double(), pose.translation.cpu().double())
+
+    def has_training_aspect(self, width: int, height: int) -> bool:
+        """Whether an image of this size has the proportions of the training images."""
+        camera = self.checkpoint.intrinsics
+        # Focal lengths undo an uneven resize: their ratio is that of the original's proportions.
+        original_aspect = camera.width / camera.height * camera.focal_y / camera.focal_x
+        return abs(width / height / original_aspect - 1.0) < _SAME_ASPECT
+
+    def fit(self, image: Image) -> Image:
+        """Resize to the network's size; other proportions are padded, never cropped or squeezed."""
+        camera = self.checkpoint.intrinsics
+        height, width = image.shape[:2]
+        if self.has_training_aspect(width, height):
+            return resize_image(image, camera.width, camera.height)
+        stretch = camera.focal_y / camera.focal_x
+        scale = min(camera.width / width, camera.height * stretch / height)
+        new_width = max(1, round(width * scale))
+        new_height = max(1, round(height * scale / stretch))
+        resized = resize_image(image, new_width, new_height)
+        left, top = (camera.width - new_width) // 2, (camera.height - new_height) // 2
+        right, bottom = camera.width - new_width - left, camera.height - new_height - top
+        return cv2.copyMakeBorder(
+            resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=UNSEEN
+        )
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """Image files named directly (whatever their name) or found in folders, sorted there.
+
+    Raises:
+        DataError: A path does not exist, or a folder holds no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            # Depth images lie beside colour ones in many datasets and are no photographs.
+            images = sorted(
+                entry
+                for entry in path.rglob("*")
+                if entry.suffix.lower() in IMAGE_SUFFIXES and ".depth." not in entry.name
+            )
+            if not images:
+                raise DataError(f"{path}: holds no image; give an image or a folder of images")
+            found += images
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{path}: no such file or folder")
+    if not found:
+        raise UsageError("give at least one image or folder")
+    return found
+
+
+def _batched(items: Iterable, size: int) -> Iterator[list]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

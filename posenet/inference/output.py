@@ -1,0 +1,109 @@
+"""Predicted poses as text: JSON lines, CSV or TUM."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from posenet.errors import UsageError, look_up
+from posenet.geometry import Pose, rotation_to_quaternion
+from posenet.inference.localizer import Localizer, find_images
+from posenet.progress import report_progress, say
+
+
+class PoseFormat(NamedTuple):
+    """A text format of poses.
+
+    Attributes:
+        header: First line; empty for none.
+        line: From (file name, pose, number of the image) to a line.
+    """
+
+    header: str
+    line: Callable[[str, Pose, int], str]
+
+
+def json_line(file: str, pose: Pose, number: int) -> str:
+    """Both directions, spelled out, so that nobody has to guess."""
+    world_to_camera = pose.world_to_camera
+    rotation = world_to_camera[:3, :3]
+    return json.dumps(
+        {
+            "file": file,
+            "camera_to_world": {
+                "quaternion_wxyz": rotation_to_quaternion(pose.rotation).tolist(),
+                "rotation_matrix": pose.rotation.tolist(),
+            },
+            "camera_center": pose.translation.tolist(),
+            "world_to_camera": {
+                "quaternion_wxyz": rotation_to_quaternion(rotation).tolist(),
+                "rotation_matrix": rotation.tolist(),
+                "translation": world_to_camera[:3, 3].tolist(),
+            },
+        }
+    )
+
+
+def csv_line(file: str, pose: Pose, number: int) -> str:
+    """Camera-to-world quaternion wxyz and camera centre."""
+    quoted = '"' + file.replace('"', '""') + '"' if any(c in file for c in ',"\n') else file
+    numbers = (*rotation_to_quaternion(pose.rotation).tolist(), *pose.translation.tolist())
+    return ",".join([quoted, *(f"{value:.9f}" for value in numbers)])
+
+
+def tum_line(file: str, pose: Pose, number: int) -> str:
+    """``timestamp tx ty tz qx qy qz qw``, camera-to-world; the image's number is the timestamp."""
+    w, x, y, z = rotation_to_quaternion(pose.rotation).tolist()
+    numbers = (*pose.translation.tolist(), x, y, z, w)
+    return " ".join([str(number), *(f"{value:.9f}" for value in numbers)])
+
+
+POSE_FORMATS: dict[str, PoseFormat] = {
+    "json": PoseFormat("", json_line),
+    "csv": PoseFormat("file,qw,qx,qy,qz,center_x,center_y,center_z", csv_line),
+    "tum": PoseFormat("# timestamp tx ty tz qx qy qz qw", tum_line),
+}
+
+
+def write_poses(
+    run: Path, paths: Iterable[Path], format_name: str, out: TextIO, batch_size: int = 32
+) -> int:
+    """Predict the poses of images and write one line each, as soon as it is known.
+
+    Args:
+        run: A run folder or a checkpoint file.
+        paths: Images and folders of images.
+        format_name: A row of :data:`POSE_FORMATS`.
+        out: Where the lines go; errors and progress go to stderr.
+        batch_size: Images in memory at a time.
+
+    Returns:
+        How many images could not be read.
+
+    Raises:
+        PosenetError: The checkpoint or a path cannot be used.
+    """
+    form = look_up(POSE_FORMATS, format_name, "output format")
+    if batch_size < 1:
+        raise UsageError(f"--batch-size: expected at least 1, found {batch_size}")
+    images = find_images(paths)
+    localizer = Localizer.load(run)
+    unreadable = 0
+    warned = False
+    if form.header:
+        print(form.header, file=out)
+    with report_progress("predicting") as report:
+        for number, localized in enumerate(localizer.predict_files(images, batch_size)):
+            report(number + 1, len(images))
+            if localized.pose is None:
+                say(f"posenet: error: {localized.error}")
+                unreadable += 1
+                continue
+            if localized.padded and not warned:
+                say(
+                    f"posenet: warning: {localized.path} has other proportions than the training "
+                    "images; it is padded, and taken with another camera its pose may be far off"
+                )
+                warned = True
+            print(form.line(str(localized.path), localized.pose, number), file=out, flush=True)
+    return unreadable

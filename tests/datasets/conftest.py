@@ -1,0 +1,51 @@
+"""Fixtures of the dataset tests: a tiny 7-Scenes scene and a toy room that is built only once."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from posenet.datasets.toy_room import ToyRoom
+
+FRAMES = 3  # a sequence
+
+
+def write_scene(root: Path) -> None:
+    """Three sequences of 64x48 jpg images with depth; the third is the test sequence."""
+    rng = np.random.default_rng(7)
+    for sequence in (1, 2, 3):
+        folder = root / f"seq-{sequence:02d}"
+        folder.mkdir(parents=True)
+        for number in range(FRAMES):
+            stem = f"{folder}/frame-{number:06d}"
+            coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+            cv2.imwrite(f"{stem}.color.jpg", cv2.resize(coarse, (64, 48)))
+            depth = rng.integers(1000, 3000, (48, 64)).astype(np.uint16)
+            cv2.imwrite(f"{stem}.depth.png", depth)
+            pose = np.eye(4)
+            pose[:3, :3] = Rotation.random(random_state=10 * sequence + number).as_matrix()
+            pose[:3, 3] = (sequence, number, 0.5)
+            np.savetxt(f"{stem}.pose.txt", pose)
+    (root / "TrainSplit.txt").write_text("sequence1\nsequence2\n")
+    (root / "TestSplit.txt").write_text("sequence3\n")
+
+
+@pytest.fixture(scope="session")
+def scene_template(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("template") / "scene"
+    write_scene(root)
+    return root
+
+
+@pytest.fixture
+def tiny_scene(scene_template, tmp_path) -> Path:
+    """A scene of its own for the test, to break as it likes."""
+    return shutil.copytree(scene_template, tmp_path / "scene")
+
+
+@pytest.fixture(scope="session")
+def room() -> ToyRoom:
+    return ToyRoom(0)

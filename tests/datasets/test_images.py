@@ -1,0 +1,277 @@
+"""Decoding: a whole image or an error. The cache: built once, rebuilt when needed, never half."""
+
+import os
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from posenet.datasets import images
+from posenet.datasets.formats.seven_scenes import read_seven_scenes
+from posenet.datasets.images import (
+    cache_images,
+    content_digest,
+    read_depth,
+    read_image,
+    resize_image,
+)
+from posenet.errors import DataError
+
+NOISE = np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
+def test_images_are_rgb(tmp_path, suffix):
+    path = tmp_path / f"räd 1{suffix}"
+    red = np.zeros((20, 30, 3), np.uint8)
+    red[..., 2] = 250  # OpenCV writes BGR
+    path.write_bytes(cv2.imencode(suffix, red)[1].tobytes())
+    image = read_image(path)
+    assert image.shape == (20, 30, 3)
+    assert image.dtype == np.uint8
+    assert np.abs(image.astype(int) - (250, 0, 0)).max() < 6
+
+
+def test_grey_and_transparent_images_become_rgb(tmp_path):
+    for name, shape in (("grey.png", (8, 9)), ("alpha.png", (8, 9, 4))):
+        cv2.imwrite(str(tmp_path / name), np.full(shape, 70, np.uint8))
+        np.testing.assert_array_equal(read_image(tmp_path / name), np.full((8, 9, 3), 70))
+
+
+# how the file is broken: its name, the share of its bytes that are there, what the message says
+BAD_IMAGES = {
+    "half a jpg": ("a.jpg", 0.5, "truncated after .*copy it again"),
+    "nearly all of a jpg": ("a.jpg", 0.99, "truncated after .*copy it again"),
+    "half a png": ("a.png", 0.5, "truncated after .*copy it again"),
+    "nearly all of a png": ("a.png", 0.99, "truncated after .*copy it again"),
+    "half a bmp": ("a.bmp", 0.01, "expected an image"),
+    "empty": ("a.jpg", 0.0, "expected an image, found 0 bytes.*copy it again"),
+}
+
+
+@pytest.mark.parametrize("problem", BAD_IMAGES)
+def test_a_broken_image_is_named(tmp_path, problem):
+    name, share, expected = BAD_IMAGES[problem]
+    encoded = cv2.imencode(name[1:], NOISE)[1].tobytes()
+    (tmp_path / name).write_bytes(encoded[: int(share * len(encoded))])
+    with pytest.raises(DataError, match=expected) as caught:
+        read_image(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_image_at_all_is_named(tmp_path):
+    (tmp_path / "notes.jpg").write_text("buy\nmilk")
+    with pytest.raises(DataError, match=r"notes\.jpg: expected an image"):
+        read_image(tmp_path / "notes.jpg")
+    with pytest.raises(DataError, match=r"nothing\.jpg: cannot be read"):
+        read_image(tmp_path / "nothing.jpg")
+
+
+def test_depth_is_metres_and_both_marks_of_no_measurement_are_zero(tmp_path):
+    path = str(tmp_path / "d.png")
+    cv2.imwrite(path, np.array([[0, 1, 1500], [65534, 65535, 250]], np.uint16))
+    depth = read_depth(path)
+    assert depth.dtype == np.float32
+    np.testing.assert_allclose(depth, [[0, 0.001, 1.5], [65.534, 0, 0.25]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (cv2.imencode(".png", NOISE[..., 0])[1], "found uint8"),
+        (cv2.imencode(".png", NOISE)[1], "found uint8"),
+        (cv2.imencode(".png", NOISE.astype(np.uint16))[1], r"shape \(48, 64, 3\)"),
+        (cv2.imencode(".png", NOISE[..., 0].astype(np.uint16) * 9)[1][:900], "found no image"),
+        (b"words", "found no image"),
+    ],
+)
+def test_what_is_no_16_bit_depth_is_refused(tmp_path, content, found):
+    (tmp_path / "d.png").write_bytes(bytes(content))
+    with pytest.raises(DataError, match=rf"d\.png: expected a 16-bit depth image.*{found}"):
+        read_depth(tmp_path / "d.png")
+
+
+def test_shrinking_averages_and_growing_interpolates():
+    stripes = np.zeros((8, 16, 3), np.uint8)
+    stripes[:, ::2] = 200
+    small = resize_image(stripes, 8, 4)
+    assert small.shape == (4, 8, 3)
+    np.testing.assert_array_equal(small, 100)  # nearest would say 0 or 200
+    ramp = np.tile(np.uint8([0, 100])[None, :, None], (2, 1, 3))
+    large = resize_image(ramp, 8, 2)[0, :, 0]
+    assert (np.diff(large.astype(int)) >= 0).all()
+    assert len(np.unique(large)) > 3
+
+
+# ------------------------------------------------------------------------------------- the cache
+
+
+@pytest.fixture
+def frames(tiny_scene):
+    return read_seven_scenes(tiny_scene)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The paths that are decoded, as they are."""
+    paths = []
+
+    def read(path):
+        paths.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(images, "read_image", read)
+    return paths
+
+
+def test_the_cache_holds_what_the_files_hold(frames, tmp_path):
+    steps = []
+    cached = cache_images(
+        frames, 32, 24, tmp_path / "a" / "b", with_depth=True, report=lambda *s: steps.append(s)
+    )
+    assert steps == [(done, 9) for done in range(1, 10)]
+    assert cached.color.shape == (9, 24, 32, 3)
+    assert cached.depth.shape == (9, 24, 32)
+    assert (cached.color.dtype, cached.depth.dtype) == (np.uint8, np.uint16)
+    for index, frame in enumerate(frames):
+        expected = resize_image(read_image(frame.image_path), 32, 24)
+        np.testing.assert_array_equal(cached.color[index], expected)
+    assert 1000 <= cached.depth.min() <= cached.depth.max() < 3000
+    assert cache_images(frames, 32, 24, tmp_path).depth is None
+
+
+def test_a_frame_without_depth_has_zeros(tiny_scene, tmp_path):
+    (tiny_scene / "seq-01" / "frame-000001.depth.png").unlink()
+    frames = read_seven_scenes(tiny_scene)
+    depth = cache_images(frames, 32, 24, tmp_path / "c", with_depth=True).depth
+    assert [bool(image.any()) for image in depth[:3]] == [True, False, True]
+
+
+def test_a_second_call_decodes_nothing(frames, tmp_path, monkeypatch):
+    first = cache_images(frames, 32, 24, tmp_path / "c", with_depth=True)
+
+    def refuse(path):
+        raise AssertionError(f"decoded {path} again")
+
+    monkeypatch.setattr(images, "read_image", refuse)
+    monkeypatch.setattr(images, "read_depth", refuse)
+    again = cache_images(frames, 32, 24, tmp_path / "c", with_depth=True)
+    np.testing.assert_array_equal(again.color, first.color)
+    np.testing.assert_array_equal(again.depth, first.depth)
+    assert again.digests == first.digests
+
+
+def touch(frames, path):
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))
+    return frames, {}
+
+
+def each(**changes):
+    return lambda frames: ([replace(frame, **changes) for frame in frames], {})
+
+
+CHANGES = {
+    "an image": lambda frames: touch(frames, frames[4].image_path),
+    "a depth image": lambda frames: touch(frames, frames[4].depth_path),
+    "width": lambda frames: (frames, {"width": 40}),
+    "height": lambda frames: (frames, {"height": 32}),
+    "depth camera": each(depth_camera=None),
+    "color camera": lambda frames: each(intrinsics=frames[0].intrinsics.resized(60, 48))(frames),
+    "order": lambda frames: (frames[::-1], {}),
+    "fewer frames": lambda frames: (frames[:5], {}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_cache_is_rebuilt_when_this_changes(frames, tmp_path, decoded, change):
+    settings = {"width": 32, "height": 24, "folder": tmp_path / "c", "with_depth": True}
+    cache_images(frames, **settings)
+    decoded.clear()
+    changed, new_settings = CHANGES[change](frames)
+    cached = cache_images(changed, **settings | new_settings)
+    assert len(decoded) == len(changed) == len(cached.color)
+
+
+def test_the_color_cache_ignores_what_only_depth_depends_on(frames, tmp_path, decoded):
+    cache_images(frames, 32, 24, tmp_path / "c")
+    decoded.clear()
+    touch(frames, frames[0].depth_path)
+    cache_images(each(depth_camera=None)(frames)[0], 32, 24, tmp_path / "c")
+    assert decoded == []
+
+
+def test_a_changed_image_is_seen(frames, tmp_path):
+    before = cache_images(frames, 32, 24, tmp_path / "c")
+    cv2.imwrite(str(frames[3].image_path), NOISE)
+    after = cache_images(frames, 32, 24, tmp_path / "c")
+    same = [np.array_equal(a, b) for a, b in zip(before.color, after.color, strict=True)]
+    assert same == [True] * 3 + [False] + [True] * 5
+
+
+@pytest.mark.parametrize("stop", [DataError("bad"), KeyboardInterrupt(), OSError(28, "disk full")])
+def test_an_interrupted_build_leaves_nothing_behind(frames, tmp_path, monkeypatch, stop):
+    calls = []
+
+    def fail_halfway(path):
+        calls.append(path)
+        if len(calls) == 5:
+            raise stop
+        return np.zeros((48, 64, 3), np.uint8)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "read_image", fail_halfway)
+        with pytest.raises((DataError, KeyboardInterrupt)):
+            cache_images(frames, 32, 24, tmp_path / "c")
+    assert list((tmp_path / "c").iterdir()) == []
+    cached = cache_images(frames, 32, 24, tmp_path / "c")
+    for frame, color in zip(frames, cached.color, strict=True):
+        np.testing.assert_array_equal(color, resize_image(read_image(frame.image_path), 32, 24))
+
+
+def test_a_build_cut_off_between_its_files_is_no_cache(frames, tmp_path, decoded):
+    cache_images(frames, 32, 24, tmp_path / "c", with_depth=True)
+    for path in sorted((tmp_path / "c").iterdir()):
+        kept = path.read_bytes()
+        path.unlink()
+        decoded.clear()
+        cache_images(frames, 32, 24, tmp_path / "c", with_depth=True)
+        assert len(decoded) == 9, path.name
+        assert path.read_bytes() == kept
+
+
+def test_a_truncated_image_is_named_by_the_cache(frames, tmp_path):
+    path = frames[7].image_path
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(DataError, match="truncated") as caught:
+        cache_images(frames, 32, 24, tmp_path / "c")
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", ["image_path", "depth_path"])
+def test_an_image_that_is_gone_is_named(frames, tmp_path, entry):
+    getattr(frames[2], entry).unlink()
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        cache_images(frames, 32, 24, tmp_path / "c", with_depth=True)
+    assert str(getattr(frames[2], entry)) in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_a_cure(frames, tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DataError, match=r"cannot be written.*--data\.cache") as caught:
+            cache_images(frames, 32, 24, folder)
+        assert str(folder) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_repeated_images_have_equal_digests(tiny_scene, tmp_path):
+    folder = tiny_scene / "seq-02"
+    shutil.copy(folder / "frame-000000.color.jpg", folder / "frame-000001.color.jpg")
+    digests = cache_images(read_seven_scenes(tiny_scene), 32, 24, tmp_path / "c").digests
+    assert digests[3] == digests[4]
+    assert len(set(digests)) == 8
+    assert digests[3] == content_digest(folder / "frame-000000.color.jpg")

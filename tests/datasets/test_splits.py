@@ -1,0 +1,106 @@
+"""Splits: validation comes from training sequences, and test frames are never touched."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from posenet.datasets.frame import Frame
+from posenet.datasets.splits import AUTO_GAP, split_frames
+from posenet.errors import UsageError
+from posenet.geometry import Intrinsics, Pose
+
+POSE = Pose(torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+
+
+def make_frames(*sequences):
+    """Frames of (name, split, count) sequences, in this order."""
+    return [
+        Frame(f"{name}/{k}", Path(f"{name}/{k}"), POSE, Intrinsics(1, 1, 0, 0, 2, 2), name, split)
+        for name, split, count in sequences
+        for k in range(count)
+    ]
+
+
+# Indices: a 0-39, b 40-59, t 60-69, c 70-79.
+FRAMES = make_frames(("a", "train", 40), ("b", "train", 20), ("t", "test", 10), ("c", "train", 10))
+TEST = list(range(60, 70))
+A, B, C = range(40), range(40, 60), range(70, 80)
+
+RULES = {  # the rule: training and validation indices
+    "auto": ([*A, *B], [*C]),
+    "none": ([*A, *B, *C], []),
+    "sequences:b": ([*A, *C], [*B]),
+    "sequences:c,a": ([*B], [*A, *C]),
+    "tail:0.5,gap:0": ([*A[:20], *B[:10], *C[:5]], [*A[20:], *B[10:], *C[5:]]),
+    "tail:0.1,gap:4": ([*A[:32], *B[:14], *C[:5]], [*A[36:], *B[18:], *C[9:]]),
+    "tail:0.2": ([*A[:22], *B[:6]], [*A[32:], *B[16:], *C[8:]]),  # the gap of 10 swallows c
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_chooses_these_frames(rule):
+    train, validation = RULES[rule]
+    assert split_frames(FRAMES, rule) == (train, validation, TEST)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("digests", [None, ["same"] * 80])
+def test_no_frame_has_two_purposes_and_test_frames_only_test(rule, digests):
+    split = split_frames(FRAMES, rule, digests)
+    purposes = [*split.train, *split.validation, *split.test]
+    assert len(purposes) == len(set(purposes))
+    assert {FRAMES[i].split for i in (*split.train, *split.validation)} == {"train"}
+    assert split.test == TEST
+
+
+def test_auto_takes_the_tail_of_a_single_sequence_after_a_gap():
+    frames = make_frames(("t", "test", 5), ("a", "train", 100))
+    train, validation, test = split_frames(frames, "auto")
+    assert validation == list(range(5 + 85, 105))
+    assert train == list(range(5, 5 + 85 - AUTO_GAP))
+    assert test == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("sequences:seq-01x", "'seq-01x' is no training sequence, did you mean 'seq-01'"),
+        ("sequences:t", "'t' is no training sequence"),  # of a test sequence
+        ("sequences:", "'' is no training sequence.*known: seq-01, seq-02"),
+        ("sequences:seq-01,seq-02", "leaves no frame to train on"),
+        ("sequence:seq-01", "expected auto, none, sequences:"),
+        ("automatic", "expected auto, none, sequences:"),
+        ("", "expected auto, none, sequences:"),
+        ("none:", "expected auto, none, sequences:"),
+        ("tail:", "expected tail:FRACTION,gap:FRAMES"),
+        ("tail:0", "expected tail:FRACTION,gap:FRAMES"),
+        ("tail:1.0", "expected tail:FRACTION,gap:FRAMES"),
+        ("tail:-0.1", "expected tail:FRACTION,gap:FRAMES"),
+        ("tail:nan", "expected tail:FRACTION,gap:FRAMES"),
+        ("tail:0.2,gap:-1", "expected tail:FRACTION,gap:FRAMES"),
+        ("tail:0.2,gap:1.5", "expected tail:FRACTION,gap:FRAMES"),
+        ("tail:0.2,gab:3", "expected tail:FRACTION,gap:FRAMES"),
+        ("tail:0.5,gap:99", "leaves no frame to train on"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused_in_one_line(rule, message):
+    frames = make_frames(("seq-01", "train", 20), ("seq-02", "train", 20), ("t", "test", 5))
+    with pytest.raises(UsageError, match=message) as caught:
+        split_frames(frames, rule)
+    assert str(caught.value).startswith("data.validation: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_training_frames_there_is_nothing_to_split():
+    with pytest.raises(UsageError, match="leaves no frame"):
+        split_frames(make_frames(("t", "test", 5)), "auto")
+
+
+def test_repeated_images_are_dropped_from_training_only():
+    frames = make_frames(("a", "train", 6), ("b", "train", 4), ("t", "test", 3))
+    digests = [*"xyyyzy", *"yqqr", *"rrr"]  # b begins with the image that a ends with
+    assert split_frames(frames, "none", digests).train == [0, 1, 4, 5, 6, 7, 9]
+    assert split_frames(frames, "none").train == list(range(10))
+    split = split_frames(frames, "auto", digests)
+    assert split == ([0, 1, 4, 5], [6, 7, 8, 9], [10, 11, 12])
