@@ -5,17 +5,13 @@ z forward), its translation is the camera centre, quaternions are wxyz, angles a
 a name ends in ``_deg``.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from posenet.version import __version__
 
 if TYPE_CHECKING:
     from posenet.geometry import Pose
     from posenet.inference.localizer import Localizer
-
-try:
-    __version__ = version("camera-posenet")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0.0.0"
 
 __all__ = ["Localizer", "Pose", "__version__"]
 

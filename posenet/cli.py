@@ -1,4 +1,4 @@
-"""The command line: verbs, and errors in one line. Nothing heavy is imported before it is needed."""
+"""The command line: verbs, and errors in one line. Nothing heavy is imported until needed."""
 
 import argparse
 import os
@@ -116,7 +116,7 @@ class _Version(argparse.Action):
     """Prints the version without the cost of looking it up on every call."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from posenet import __version__
+        from posenet.version import __version__
 
         print(f"posenet {__version__}")
         parser.exit()

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from posenet.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizationConfig
 from posenet.datasets.toy_room import write_toy_room
@@ -54,8 +55,8 @@ def run_demo(output: Path, seed: int) -> None:
     """
     if output.exists() and any(output.iterdir()):
         raise DataError(
-            f"{output}: expected a new folder for the demo, found files in it; delete it, or choose "
-            "another with --output"
+            f"{output}: expected a new folder for the demo, found files in it; delete it, or "
+            "choose another with --output"
         )
     started = time.monotonic()
     config = demo_config(output, seed)
@@ -76,21 +77,24 @@ def run_demo(output: Path, seed: int) -> None:
     say(_closing_words(output, evaluation.summary, time.monotonic() - started))
 
 
-def _closing_words(output: Path, summary: dict, seconds: float) -> str:
-    nearest, mean = summary["baselines"][NEAREST], summary["baselines"][MEAN]
+def _closing_words(output: Path, summary: dict[str, Any], seconds: float) -> str:
+    rows = {
+        "the network": summary,
+        "the pose of the training image that looks most alike": summary["baselines"][NEAREST],
+        "the mean pose": summary["baselines"][MEAN],
+    }
+    medians = "\n".join(
+        f"  {row['median_translation_m']:.2f} m and {row['median_rotation_deg']:5.1f} deg by {name}"
+        for name, row in rows.items()
+    )
     return f"""
 Done in {seconds / 60:.1f} min. Half of the test images are placed within
-  {summary["median_translation_m"]:.2f} m and {summary["median_rotation_deg"]:.1f} deg by the network,
-  {nearest["median_translation_m"]:.2f} m and {nearest["median_rotation_deg"]:.1f} deg by the pose of the training image that looks most alike,
-  {mean["median_translation_m"]:.2f} m and {mean["median_rotation_deg"]:.1f} deg by the mean pose.
+{medians}
 
 Open
-  {output / "trajectory.png"}     where it thinks it stood, seen from above
-  {output / "error_cdf.png"}      how often it is how wrong
-  {output / "training_curves.png"}
+  {output / "trajectory.png"}         where it thinks it stood, seen from above
+  {output / "error_cdf.png"}          how often it is how wrong
+  {output / "training_curves.png"}    how it learned
 Try
   posenet predict {output} {output / "room" / "seq-06"} --format tum
-  posenet train --data.root YOUR_SCENE    (a folder in the layout of 7-Scenes, see data/README.md)"""
-
-
-__all__ = ["demo_config", "run_demo"]
+  posenet train --data.root YOUR_SCENE    a folder in the layout of 7-Scenes, see data/README.md"""

@@ -1,4 +1,4 @@
-"""The errors a user can cause, each one line: what was expected, what was found, where, the cure."""
+"""The errors a user can cause, each one line: what was expected and found, where, the cure."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -1,8 +1,8 @@
 """Random views and colours of a training image, with labels that stay exact.
 
 A crop that moves the optical axis without telling the label is, in yaw, up to 12 degrees of label
-noise; nothing here crops. A camera *turned* about its centre sees a homography of the image whatever
-the depth, and a camera *moved* a little sees what the depth image says.
+noise; nothing here crops. A camera *turned* about its centre sees a homography of the image
+whatever the depth, and a camera *moved* a little sees what the depth image says.
 """
 
 from collections.abc import Callable, Sequence

@@ -201,4 +201,4 @@ def _build(
             depth.flush()
         scratch["json"].write_text(json.dumps({"digests": digests}))
         for kind in sorted(paths):  # json, the last one, is what a reader would miss first
-            os.replace(scratch[kind], paths[kind])
+            scratch[kind].replace(paths[kind])

@@ -196,7 +196,7 @@ def training_loader(
     views: int,
     seed: int,
 ) -> DataLoader[Sample]:
-    """Shuffled batches of random views; the ragged last batch is dropped unless it is the only one."""
+    """Shuffled batches of random views; a ragged last one is dropped, unless it is the only one."""
     sampler = EpochSampler(scene.split.train, seed, views)
     return DataLoader(
         AugmentedDataset(scene, augment, data.width, data.height),

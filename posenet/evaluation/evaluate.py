@@ -101,8 +101,11 @@ def write_predictions(path: Path, frames: list[Frame], pose: Pose, errors: PoseE
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
-            ["frame", "sequence", "qw", "qx", "qy", "qz", "center_x_m", "center_y_m", "center_z_m"]
-            + ["translation_error_m", "rotation_error_deg"]
+            [
+                *("frame", "sequence", "qw", "qx", "qy", "qz"),
+                *("center_x_m", "center_y_m", "center_z_m"),
+                *("translation_error_m", "rotation_error_deg"),
+            ]
         )
         for i, frame in enumerate(frames):
             numbers = (*quaternions[i].tolist(), *pose.translation[i].tolist())

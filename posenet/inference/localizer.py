@@ -87,7 +87,7 @@ class Localizer:
         )
 
     def predict_files(self, paths: Iterable[Path], batch_size: int = 32) -> Iterator[Localized]:
-        """Poses of image files, one by one in their order; an unreadable one does not stop the rest."""
+        """Poses of image files, in their order; an unreadable one does not stop the rest."""
         for batch in _batched(paths, batch_size):
             results: list[Localized] = []
             images: list[Image] = []

@@ -1,7 +1,7 @@
 """Robust losses of a residual length, all in Barron's convention.
 
-With ``z = residual / scale`` every loss is about ``z^2 / 2`` for small residuals (except ``l1``) and
-differs in how much a large one counts. The scale is in the residual's own unit: metres for
+With ``z = residual / scale`` every loss but ``l1`` is about ``z^2 / 2`` for small residuals; they
+differ in how much a large one counts. The scale is in the residual's own unit: metres for
 translations. The result has no unit.
 
 Source: Barron, A General and Adaptive Robust Loss Function, CVPR 2019.

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from posenet import __version__
 from posenet.config import Config, config_from_dict, config_to_dict
 from posenet.errors import CheckpointError, UsageError
 from posenet.geometry import Intrinsics
 from posenet.models.network import PoseNetwork
+from posenet.version import __version__
 
 CHECKPOINT_FORMAT = 1
 CONVENTION = "camera-to-world, OpenCV axes, translation is the camera centre"
@@ -62,7 +62,7 @@ def write_atomically(path: Path, content: Any) -> None:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -80,8 +80,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged or refused file
         raise CheckpointError(
-            f"{path}: not a checkpoint of posenet, or damaged ({type(error).__name__}); train again "
-            "or use another checkpoint of the run"
+            f"{path}: not a checkpoint of posenet, or damaged ({type(error).__name__}); "
+            "use another checkpoint of the run, or train again"
         ) from error
     if not isinstance(content, dict) or "posenet_version" not in content:
         raise CheckpointError(
@@ -89,8 +89,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     if content["format"] > CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{path}: written by posenet {content['posenet_version']} in format {content['format']}, "
-            f"this version reads up to {CHECKPOINT_FORMAT}; run: pip install -U camera-posenet"
+            f"{path}: written by posenet {content['posenet_version']} in format "
+            f"{content['format']}, this version reads up to {CHECKPOINT_FORMAT}; "
+            "run: pip install -U camera-posenet"
         )
     try:
         config = config_from_dict(content["config"])

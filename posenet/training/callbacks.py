@@ -15,7 +15,7 @@ from posenet.training.module import TrainingModule
 
 
 class KeepCheckpoints(lightning.Callback):
-    """Writes ``last.pt`` after every epoch and on any exception, ``best.pt`` when validation improves.
+    """Writes ``last.pt`` after every epoch and on Ctrl-C, ``best.pt`` when validation improves.
 
     Args:
         folder: Where to write.

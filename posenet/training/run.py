@@ -19,7 +19,6 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from posenet import __version__
 from posenet.config import Config, config_to_dict, dump_config, load_config
 from posenet.datasets.loader import (
     Scene,
@@ -39,6 +38,7 @@ from posenet.training.callbacks import (
     read_metrics,
 )
 from posenet.training.module import TrainingModule
+from posenet.version import __version__
 
 # Settings that may differ between a run and its continuation: they don't change what is learned.
 _FREE_TO_CHANGE = {"output", "data.root", "data.cache", "data.workers", "trainer.accelerator"}

@@ -201,7 +201,7 @@ def draw(config, depth, count=300):
         turns @ turns.swapaxes(1, 2), np.tile(np.eye(3), (count, 1, 1)), atol=1e-12
     )
     shifts = np.stack([view.rotation.T @ (found.translation - view.translation) for found in views])
-    return Rotation.from_matrix(turns).as_euler("yxz", degrees=True), shifts
+    return Rotation.from_matrix(turns).as_euler("YXZ", degrees=True), shifts
 
 
 def test_turns_and_shifts_fill_their_ranges_and_stay_in_them():
