@@ -6,7 +6,6 @@ whatever the depth, and a camera *moved* a little sees what the depth image says
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from posenet.config import AugmentConfig
-from posenet.datasets.depth import NEAREST_M, splat_inverse_depth
+from posenet.datasets.depth import invert_depth, splat, transfer_pixels
 from posenet.geometry import Intrinsics, rotation_homography
 
 Image = NDArray[np.uint8]
@@ -171,32 +170,24 @@ def _move(
     then read backward, so that surfaces stay sharp and whole.
     """
     view, depth = source
-    rays = _rays(intrinsics)
-    turn32, shift32 = turn.astype(np.float32), shift.astype(np.float32)
-    known = depth > 0
-    points = rays[known] * (depth[known].astype(np.float32)[:, None] / 1000.0)
-    points = (points - shift32) @ turn32  # of row vectors: x turn is turn^T x
-    inverse = splat_inverse_depth(points, intrinsics)
-    sources = (rays / np.maximum(inverse, 1e-6)[..., None]) @ turn32.T + shift32
-    colored = (inverse > 0) & (sources[..., 2] > NEAREST_M)
-    sources[~colored] = (-1e6, -1e6, 1.0)  # outside of every image
-    pixels = intrinsics.project(sources).astype(np.float32)
-    last = (intrinsics.width - 1, intrinsics.height - 1)
-    seen = ((pixels >= 0) & (pixels <= last)).all(axis=-1)
+    inverse = invert_depth(depth / np.float32(1000.0))
+    forward = transfer_pixels(inverse, intrinsics, intrinsics, turn, shift)
+    backward = transfer_pixels(
+        splat(forward, intrinsics), intrinsics, intrinsics, turn.T, -turn.T @ shift
+    )
+    u, v, visible = backward
+    seen = (visible > 0) & (u >= 0) & (u <= intrinsics.width - 1)
+    seen &= (v >= 0) & (v <= intrinsics.height - 1)
+    outside = np.float32(-10.0)
     image = cv2.remap(
         view.image,
-        pixels,
-        None,
+        np.where(seen, u, outside),
+        np.where(seen, v, outside),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=UNSEEN,
     )
     return View(image, view.rotation @ turn, view.rotation @ shift + view.translation), seen
-
-
-@lru_cache(maxsize=16)
-def _rays(intrinsics: Intrinsics) -> NDArray[np.float32]:
-    return intrinsics.rays().astype(np.float32)
 
 
 def random_colors(image: Image, config: AugmentConfig, rng: np.random.Generator) -> Image:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from posenet.datasets.depth import depth_for_color
 from posenet.datasets.frame import Frame
@@ -19,7 +20,7 @@ from posenet.errors import DataError
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))
 INVALID_DEPTH_MM = 65535
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 
 Report = Callable[[int, int], None]
 
@@ -27,32 +28,22 @@ Report = Callable[[int, int], None]
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode a colour image as RGB, (height, width, 3).
 
-    The EXIF orientation is applied, as every viewer does.
+    The EXIF orientation is applied, as every viewer does. Pillow, not OpenCV: it refuses a truncated
+    file, which OpenCV fills up with grey without a word.
 
     Raises:
         DataError: The file is missing, truncated or no image.
     """
     try:
-        encoded = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    _require_whole(path, encoded)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    if image is None:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # An error of the file system has a reason that is worth more than its number.
+        reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "")
         raise DataError(
-            f"{path}: expected an image, found {encoded.size} bytes that decode to none; "
-            "copy it again"
-        )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _require_whole(path: Path, encoded: NDArray[np.uint8]) -> None:
-    """OpenCV decodes a truncated jpg or png to grey without a word; look for the end mark."""
-    content = encoded.tobytes()
-    jpeg_cut = content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-4096:]
-    png_cut = content[:4] == b"\x89PNG" and b"IEND" not in content[-4096:]
-    if jpeg_cut or png_cut:
-        raise DataError(f"{path}: the image is truncated after {encoded.size} bytes; copy it again")
+            f"{path}: expected an image, found none that can be read ({reason}); copy it again, or "
+            "convert it to png or jpg"
+        ) from error
 
 
 def read_depth(path: Path) -> NDArray[np.float32]:

@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from posenet.datasets.depth import depth_for_color, splat_inverse_depth
+from posenet.datasets.depth import Transfer, depth_for_color, splat, transfer_pixels
 from posenet.datasets.frame import DepthCamera
 from posenet.geometry import Intrinsics
 
@@ -17,22 +18,50 @@ def at_pixels(camera, pixels, depth):
     return (camera.rays()[pixels[:, 1], pixels[:, 0]] * np.reshape(depth, (-1, 1))).astype("f4")
 
 
+def splat_points(points, camera):
+    """The inverse depth image of points (N, 3) of the camera's frame that lie in front of it."""
+    u, v = camera.project(points).T
+    return splat(Transfer(u, v, 1 / points[:, 2]), camera)
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
 def test_the_nearest_point_wins_in_any_order(order):
     points = at_pixels(CAMERA, [(20, 10)] * 3, (4.0, 2.0, 3.0))[list(order)]
-    inverse = splat_inverse_depth(points, CAMERA)
+    inverse = splat_points(points, CAMERA)
     assert inverse.shape == (61, 81)
     assert inverse[10, 20] == pytest.approx(1 / 2)
     assert np.count_nonzero(inverse) == 1
 
 
-def test_points_behind_too_near_or_outside_leave_no_trace():
-    points = np.float32(
-        [(0, 0, -2), (0, 0, 0), (0, 0, 0.05), (0.405, 0, 1), (-0.406, 0, 1), (0, 9, 1), (0, -9, 1)]
-    )
-    inverse = splat_inverse_depth(points, CAMERA)
+def test_points_outside_leave_no_trace():
+    points = np.float32([(0.405, 0, 1), (-0.406, 0, 1), (0, 9, 1), (0, -9, 1)])
+    inverse = splat_points(points, CAMERA)
     assert np.argwhere(inverse).tolist() == [[30, 80]]  # 40.5 rounds to the even, last column
-    assert not splat_inverse_depth(np.zeros((0, 3), np.float32), CAMERA).any()
+    assert not splat_points(np.zeros((0, 3), np.float32), CAMERA).any()
+
+
+def test_pixels_are_transferred_as_their_points_are_projected():
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(1, 5, (61, 81)).astype(np.float32)
+    other = Intrinsics(140.0, 130.0, 50.0, 20.0, 96, 64)
+    turn, shift = Rotation.from_rotvec((0.2, -0.1, 0.3)).as_matrix(), np.array((0.3, -0.2, 0.4))
+    moved = transfer_pixels(1 / depth, CAMERA, other, turn, shift)
+    points = (CAMERA.rays() * depth[..., None] - shift) @ turn
+    np.testing.assert_allclose(np.stack((moved.u, moved.v), -1), other.project(points), atol=2e-3)
+    np.testing.assert_allclose(1 / moved.inverse, points[..., 2], rtol=1e-4)
+
+
+def test_what_is_unknown_behind_or_too_near_is_not_transferred():
+    inverse = np.zeros((61, 81), np.float32)
+    inverse[30, 40], inverse[30, 41], inverse[30, 42], inverse[30, 43] = (
+        1 / 2,
+        1 / 3,
+        1 / 3.05,
+        1 / 4,
+    )
+    moved = transfer_pixels(inverse, CAMERA, CAMERA, np.eye(3), np.array((0, 0, 3.0)))
+    assert np.argwhere(moved.inverse).tolist() == [[30, 43]]
+    assert moved.inverse[30, 43] == pytest.approx(1.0)
 
 
 def test_cracks_of_a_pixel_are_closed_and_larger_gaps_stay():
@@ -40,7 +69,7 @@ def test_cracks_of_a_pixel_are_closed_and_larger_gaps_stay():
     pixels = np.column_stack((columns.ravel(), rows.ravel()))
     crack = pixels[:, 0] == 30
     gap = (pixels[:, 0] >= 50) & (pixels[:, 0] < 55)
-    inverse = splat_inverse_depth(at_pixels(CAMERA, pixels[~crack & ~gap], 2.0), CAMERA)
+    inverse = splat_points(at_pixels(CAMERA, pixels[~crack & ~gap], 2.0), CAMERA)
     np.testing.assert_allclose(inverse[12:48, 12:49], 0.5, rtol=1e-6)
     assert not inverse[10:50, 50:55].any()
 
@@ -49,7 +78,7 @@ def test_a_background_does_not_shine_through_the_cracks_of_a_foreground():
     columns, rows = np.meshgrid(np.arange(20, 60), np.arange(15, 45))
     pixels = np.column_stack((columns.ravel(), rows.ravel()))
     near = at_pixels(CAMERA, pixels[pixels[:, 0] % 5 != 0], 1.0)
-    inverse = splat_inverse_depth(np.concatenate((at_pixels(CAMERA, pixels, 4.0), near)), CAMERA)
+    inverse = splat_points(np.concatenate((at_pixels(CAMERA, pixels, 4.0), near)), CAMERA)
     np.testing.assert_allclose(inverse[16:44, 21:58], 1.0, rtol=1e-6)
 
 

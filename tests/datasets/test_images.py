@@ -42,12 +42,12 @@ def test_grey_and_transparent_images_become_rgb(tmp_path):
 
 # how the file is broken: its name, the share of its bytes that are there, what the message says
 BAD_IMAGES = {
-    "half a jpg": ("a.jpg", 0.5, "truncated after .*copy it again"),
-    "nearly all of a jpg": ("a.jpg", 0.99, "truncated after .*copy it again"),
-    "half a png": ("a.png", 0.5, "truncated after .*copy it again"),
-    "nearly all of a png": ("a.png", 0.99, "truncated after .*copy it again"),
+    "half a jpg": ("a.jpg", 0.5, "truncated.*copy it again"),
+    "nearly all of a jpg": ("a.jpg", 0.99, "truncated.*copy it again"),
+    "half a png": ("a.png", 0.5, "truncated.*copy it again"),
+    "nearly all of a png": ("a.png", 0.99, "truncated.*copy it again"),
     "half a bmp": ("a.bmp", 0.01, "expected an image"),
-    "empty": ("a.jpg", 0.0, "expected an image, found 0 bytes.*copy it again"),
+    "empty": ("a.jpg", 0.0, "expected an image.*copy it again"),
 }
 
 
@@ -66,7 +66,7 @@ def test_no_image_at_all_is_named(tmp_path):
     (tmp_path / "notes.jpg").write_text("buy\nmilk")
     with pytest.raises(DataError, match=r"notes\.jpg: expected an image"):
         read_image(tmp_path / "notes.jpg")
-    with pytest.raises(DataError, match=r"nothing\.jpg: cannot be read"):
+    with pytest.raises(DataError, match=r"nothing\.jpg: .*No such file"):
         read_image(tmp_path / "nothing.jpg")
 
 

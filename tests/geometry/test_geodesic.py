@@ -1,6 +1,7 @@
 """Targets T1, T2, T4, T5 and T6 of the geodesic distances, against 50-digit arithmetic."""
 
 import math
+import re
 
 import mpmath
 import numpy as np
@@ -212,7 +213,5 @@ def test_differentiable_twice_and_broadcasting(distance, inputs):
 def test_wrong_shapes_are_named(distance, shape, expected):
     right = torch.zeros(3, 3) if distance is geodesic_distance else torch.zeros(4)
     for arguments in ((torch.zeros(shape), right), (right, torch.zeros(shape))):
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match=re.escape(f"expected shape {expected}, got {shape}")):
             distance(*arguments)
-        assert expected in str(caught.value)
-        assert str(shape) in str(caught.value)

@@ -1,0 +1,283 @@
+"""The command line: fast to answer, one line for an error, and an exit code to rely on."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import pytest
+
+from posenet import __version__
+from posenet.cli import main, split_settings
+from posenet.config import Config, load_config
+from posenet.errors import CheckpointError, DataError, UsageError
+
+VERBS = ["demo", "train", "evaluate", "predict"]
+HEAVY = ["torch", "numpy", "cv2", "lightning", "matplotlib", "scipy"]
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["evaluate", "--help"],
+        ["train", "--settings"],
+        ["train", "--model.bakbone", "resnet18"],
+        ["trian"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_network_imports_nothing_heavy(words):
+    code = f"""
+import sys
+from posenet.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print("HEAVY", [name for name in {HEAVY} if name in sys.modules])
+"""
+    result = run_python(code, *words)
+    assert result.stdout.splitlines()[-1] == "HEAVY []"
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in VERBS)])
+def test_help_goes_to_stdout_and_succeeds(words, capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(words)
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: posenet")
+    assert err == ""
+    if words == ["--help"]:
+        for verb in VERBS:
+            assert f" {verb} " in out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"posenet {__version__}\n"
+
+
+def test_settings_are_listed(capsys):
+    assert main(["train", "--settings"]) == 0
+    out, err = capsys.readouterr()
+    assert "--optimization.learning_rate" in out
+    assert err == ""
+
+
+SPLITS = {  # the words: what is left, and the settings
+    "train a.yaml": ("train a.yaml", ""),
+    "train --data.root X a.yaml": ("train a.yaml", "--data.root=X"),
+    "train a.yaml --data.root X": ("train a.yaml", "--data.root=X"),
+    "train --data.root=X a.yaml": ("train a.yaml", "--data.root=X"),
+    "train --data.root X --seed 3 --output=o a.yaml": (
+        "train a.yaml",
+        "--data.root=X --seed=3 --output=o",
+    ),
+    "train --resume runs/a": ("train --resume runs/a", ""),
+    "train runs/a --resume --data.workers 0": ("train runs/a --resume", "--data.workers=0"),
+    "train --debug --settings": ("train --debug --settings", ""),
+    "train --help": ("train --help", ""),
+    "train -h": ("train -h", ""),
+    "train --loss.rotation_weight -1": ("train", "--loss.rotation_weight=-1"),
+    "train --unknown 3": ("train", "--unknown=3"),
+    "train --data.cache=a=b": ("train", "--data.cache=a=b"),
+    "train --data.root=": ("train", "--data.root="),
+}
+
+
+@pytest.mark.parametrize("words", SPLITS)
+def test_settings_are_told_from_the_other_words(words):
+    rest, settings = SPLITS[words]
+    assert split_settings(words.split()) == (rest.split(), settings.split())
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What train was called with, instead of a training."""
+    calls = []
+
+    class Result:
+        folder = "runs/x"
+        best_epoch = 3
+
+    def fake(config, *, resume):
+        calls.append((config, resume))
+        return Result
+
+    monkeypatch.setattr("posenet.training.run.train", fake)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "parts",
+    list(itertools.permutations([["--data.root", "X"], ["settings.yaml"], ["--seed=4"]])),
+    ids=lambda parts: " ".join(itertools.chain(*parts)),
+)
+def test_train_takes_settings_and_file_in_any_order(parts, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "settings.yaml").write_text("seed: 3\ndata: {root: Y, width: 100}\n")
+    assert main(["train", *itertools.chain(*parts)]) == 0
+    [(config, resume)] = trained
+    assert (config.data.root, config.data.width, config.seed) == ("X", 100, 4)
+    assert not resume
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("posenet evaluate runs/x\n")
+
+
+@pytest.mark.parametrize("words", [["--resume", "RUN"], ["RUN", "--resume"]])
+def test_train_resumes_a_run_folder(words, trained, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    assert main(["train", *(str(tmp_path) if w == "RUN" else w for w in words)]) == 0
+    assert trained == [(Config(output=str(tmp_path), seed=3), True)]
+    assert trained[0][0] == load_config(tmp_path / "config.yaml", [f"--output={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "invalid choice: 'trian'"),
+        ([], "arguments are required: VERB"),
+        (["evaluate"], "arguments are required: RUN"),
+        (["predict", "runs/x"], "arguments are required: PATH"),
+        (["evaluate", "runs/x", "--split", "tset"], "invalid choice: 'tset'"),
+        (["evaluate", "runs/x", "--jsn"], "unrecognized arguments: --jsn"),
+        (["evaluate", "runs/x", "--js"], "unrecognized arguments: --js"),  # no abbreviations
+        (["predict", "runs/x", "a.jpg", "--batch-size", "x"], "invalid int value: 'x'"),
+        (["train", "a.yaml", "b.yaml"], "unrecognized arguments: b.yaml"),
+        (["train", "--data.root"], "--data.root: expected a value after it"),
+    ],
+)
+def test_a_command_line_that_cannot_be_parsed_exits_with_2(words, message, capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        main(words)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err.splitlines()[-1]
+
+
+ERRORS = [  # the words, the exit code, part of the message, the class behind it
+    (
+        ["train", "--model.bakbone", "resnet18"],
+        2,
+        "unknown setting --model.bakbone, did you mean 'model.backbone'?",
+        UsageError,
+    ),
+    (["train", "--optimization.epochs", "many"], 2, "epochs", UsageError),
+    (["train", "--optimization.epochs", "0"], 2, "epochs: expected a number > 0", UsageError),
+    (["train", "none.yaml"], 2, "none.yaml: no such configuration", UsageError),
+    (["train"], 2, "data.root: expected the folder of the scene", UsageError),
+    (["train", "--data.root", "none"], 1, "none: expected the folder of a 7-Scenes", DataError),
+    (["train", "--data.format", "sven", "--data.root", "x"], 2, "did you mean", UsageError),
+    (["train", "--resume", "--data.root", "none"], 1, "no run to resume", DataError),
+    (["evaluate", "runs/none"], 1, "runs/none: no such checkpoint", CheckpointError),
+    (["evaluate", "."], 1, "expected a run folder with checkpoints/best.pt", CheckpointError),
+    (["predict", "runs/none", "."], 1, ".: holds no image", DataError),
+    (["predict", "runs/none", "a.jpg"], 1, "a.jpg: no such file or folder", DataError),
+    (["predict", "runs/none", "photo.jpg"], 1, "runs/none: no such checkpoint", CheckpointError),
+    (
+        ["predict", "runs/none", "photo.jpg", "--format", "cvs"],
+        2,
+        "unknown output format 'cvs', did you mean 'csv'?; known: json, csv, tum",
+        UsageError,
+    ),
+    (["predict", "x", "photo.jpg", "--batch-size", "0"], 2, "at least 1, found 0", UsageError),
+]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A working folder that must stay as it is."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("words", "code", "message", "_"), ERRORS, ids=lambda value: str(value))
+def test_an_error_is_one_line_on_stderr(words, code, message, _, elsewhere, capsys):
+    if "photo.jpg" in words:
+        (elsewhere / "photo.jpg").touch()
+    before = sorted(elsewhere.rglob("*"))
+    assert main(words) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("posenet: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert sorted(elsewhere.rglob("*")) == before  # a mistake leaves no folder behind
+
+
+@pytest.mark.parametrize(("words", "_", "message", "kind"), ERRORS[:1] + ERRORS[8:9])
+def test_debug_raises_the_error_itself(words, _, message, kind, elsewhere):
+    with pytest.raises(kind, match=message.replace("?", r"\?")):
+        main([*words, "--debug"])
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_traceback_is_shown_for_debug_only(debug):
+    words = ["train", "--model.bakbone", "x", *(["--debug"] if debug else [])]
+    result = subprocess.run(
+        [sys.executable, "-m", "posenet", *words], capture_output=True, text=True, timeout=120
+    )
+    assert ("Traceback (most recent call last)" in result.stderr) is debug
+    assert result.returncode == (1 if debug else 2)
+    assert "unknown setting --model.bakbone" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "posenet: interrupted\n"),
+        (
+            PermissionError(13, "Permission denied", "runs/x"),
+            1,
+            "posenet: error: runs/x: Permission denied\n",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "posenet: error: file: No space left on device\n",
+        ),
+        (DataError("room: holds no frames"), 1, "posenet: error: room: holds no frames\n"),
+    ],
+)
+def test_what_happens_outside_becomes_one_line(error, code, line, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("posenet.training.run.train", fail)
+    assert main(["train"]) == code
+    assert capsys.readouterr() == ("", line)
+
+
+def test_a_bug_is_not_hidden(monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("a bug of ours")
+
+    monkeypatch.setattr("posenet.training.run.train", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug of ours"):
+        main(["train"])
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """As in ``posenet train --settings | head -1``."""
+    code = "import sys; from posenet.cli import main; sys.exit(main(['train', '--settings']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True
+    ) as process:
+        os.close(writing)
+        _, err = process.communicate(timeout=120)
+    assert "Traceback" not in err
+    assert process.returncode == 0
