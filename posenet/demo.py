@@ -32,7 +32,14 @@ def demo_config(output: Path, seed: int) -> Config:
         ),
         # A room that is rendered always has the same light and the same lens.
         augment=AugmentConfig(
-            depth_share=0.5, brightness=0.1, contrast=0.1, saturation=0.1, hue_deg=3.0, noise=0.01
+            depth_share=0.6,
+            max_hole_share=0.5,
+            fill_from=2,
+            brightness=0.1,
+            contrast=0.1,
+            saturation=0.1,
+            hue_deg=3.0,
+            noise=0.01,
         ),
         model=ModelConfig(
             backbone="efficientnet_lite0" if pretrained else "mobilenet_v3_small",

@@ -9,7 +9,9 @@ from posenet.errors import UsageError
 from posenet.geometry import REPRESENTATIONS, Pose
 from posenet.losses import ROBUST_LOSSES, ROTATION_LOSSES, PoseLoss
 
-EVERY_PAIR = [(rotation, translation) for rotation in ROTATION_LOSSES for translation in ROBUST_LOSSES]
+EVERY_PAIR = [
+    (rotation, translation) for rotation in ROTATION_LOSSES for translation in ROBUST_LOSSES
+]
 ALL_PAIRS = pytest.mark.parametrize(("rotation", "translation"), EVERY_PAIR)
 WEIGHTINGS = pytest.mark.parametrize("weighting", ["learned", "fixed"])
 COUNT = 6

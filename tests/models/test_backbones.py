@@ -164,7 +164,10 @@ BAD_WEIGHTS = {  # what is saved, and what the error says
         r"expected the weights of mobilenet_v3_small, found no tensor "
         r"'features.4.block.0.0.weight' \(1 of \d+ missing\); use a file made for this backbone",
     ),
-    "another network": (another_network, r"found no tensor 'features.0.0.weight' \((\d+) of \1 mis"),
+    "another network": (
+        another_network,
+        r"found no tensor 'features.0.0.weight' \((\d+) of \1 mis",
+    ),
     "wrong shape": (wrong_shape, "does not fit mobilenet_v3_small: size mismatch for features.0.0"),
     "list": (lambda *_: [torch.zeros(3)], "expected a state dict of tensors, found list"),
     "tensor": (lambda *_: torch.zeros(3), "expected a state dict of tensors, found Tensor"),

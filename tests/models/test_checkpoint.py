@@ -192,7 +192,7 @@ def test_a_crash_while_saving_the_first_time_leaves_nothing(tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", crash)
-    with pytest.raises(KeyboardInterrupt, match="^$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         write_atomically(tmp_path / "a.pt", {})
     assert list(tmp_path.iterdir()) == []
 
@@ -224,7 +224,7 @@ def test_a_folder_without_a_checkpoint_is_no_run(tmp_path, present):
     for name in present:
         (tmp_path / "checkpoints").mkdir()
         (tmp_path / "checkpoints" / name).touch()
-    with pytest.raises(CheckpointError, match="expected a run folder with checkpoints/best.pt"):
+    with pytest.raises(CheckpointError, match=r"expected a run folder with checkpoints/best\.pt"):
         find_checkpoint(tmp_path)
 
 

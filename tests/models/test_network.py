@@ -96,10 +96,12 @@ def test_training_starts_at_the_mean_pose(rotation, mode):
     network.fit_statistics(poses)
     found = network(random_images(8))
     mean = torch.from_numpy(Rotation.from_matrix(poses.rotation.numpy()).mean().as_matrix())
-    assert geodesic_distance(found.rotation, mean.float()).max() < math.radians(25)
+    # A batch's own statistics, in training, make its images differ more.
+    largest_deg, largest_share = (15.0, 0.3) if mode else (2.0, 0.1)
+    assert geodesic_distance(found.rotation, mean.float()).max() < math.radians(largest_deg)
     spread = (poses.translation - poses.translation.mean(0)).square().sum(1).mean().sqrt()
     distance = torch.linalg.vector_norm(found.translation - poses.translation.mean(0), dim=1)
-    assert distance.max() < 0.5 * spread
+    assert distance.max() < largest_share * spread
 
 
 def test_statistics_are_those_of_the_training_poses():
@@ -129,7 +131,9 @@ def test_statistics_travel_with_the_weights(rotation, tmp_path):
     statistics = ("rotation_center", "translation_center", "translation_scale")
     assert {*statistics, "pixel_mean", "pixel_std"} <= state.keys()
     torch.manual_seed(1)
-    other = PoseNetwork(ModelConfig("mobilenet_v3_small", "none", rotation, channels=CHANNELS), DATA)
+    other = PoseNetwork(
+        ModelConfig("mobilenet_v3_small", "none", rotation, channels=CHANNELS), DATA
+    )
     other.load_state_dict(state)
     with torch.inference_mode():
         for a, b in zip(network(random_images()), other.eval()(random_images()), strict=True):
@@ -236,7 +240,10 @@ def test_pretrained_statistics_stay_while_the_weights_learn(tmp_path, share, cop
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rotation": "quaternions"}, "unknown rotation representation 'quaternions', did you mean"),
+        (
+            {"rotation": "quaternions"},
+            "unknown rotation representation 'quaternions', did you mean",
+        ),
         ({"backbone": "mobilenet"}, "unknown backbone 'mobilenet', did you mean 'mobilenet_v3_"),
         ({"frozen_share": 1.0}, "model.frozen_share: expected 0 <= x < 1, found 1.0"),
         ({"frozen_share": -0.1}, "model.frozen_share: expected 0 <= x < 1, found -0.1"),
