@@ -17,7 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, settings = split_settings(words) if words[:1] == ["train"] else (words, [])
     options = build_parser().parse_args(words)
     try:
-        return options.run(options, settings)
+        code = options.run(options, settings)
+        sys.stdout.flush()  # here, where a closed pipe is caught
+        return code
     except KeyboardInterrupt:
         print("posenet: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -56,7 +58,7 @@ def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
             settings.append(word)
         else:
             value = next(remaining, None)
-            if value is None:
+            if value is None or value.startswith("--"):
                 raise SystemExit(_usage_error(f"{word}: expected a value after it"))
             settings.append(f"{word}={value}")
     return rest, settings

@@ -164,7 +164,7 @@ class TrainerConfig:
         precision: auto (bf16 on a GPU that has it), 32 or bf16.
     """
 
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     precision: Literal["auto", "32", "bf16"] = "auto"
 
 
@@ -213,7 +213,9 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     for word in overrides:
         name = word[2:].split("=")[0]
         if word.startswith("--") and name not in names:
-            raise UsageError(f"unknown setting --{name}{suggest(name, names)}")
+            same = [known for known in names if known.endswith(f".{name}")]
+            hint = f", did you mean {same[0]!r}?" if same else suggest(name, names)
+            raise UsageError(f"unknown setting --{name}{hint}")
     if path is None:
         return _build({}, overrides, "")
     try:
@@ -279,7 +281,63 @@ def _build(values: Any, overrides: Sequence[str], source: str) -> Config:
     except (ArgumentError, TypeError) as error:
         reason = " ".join(str(error).split()).replace("Parser key", "setting")
         raise UsageError(f"{where}{reason}") from error
-    return Config(**{entry.name: parsed[entry.name] for entry in dataclasses.fields(Config)})
+    config = Config(**{entry.name: parsed[entry.name] for entry in dataclasses.fields(Config)})
+    _require_ranges(config)
+    return config
+
+
+# The least and the greatest value of each setting that has them.
+_ANY = float("inf")
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "data.width": (16, 8192),
+    "data.height": (16, 8192),
+    "data.workers": (0, 256),
+    "augment.yaw_deg": (0, 60),  # turned further, a wide image would see what was behind it
+    "augment.pitch_deg": (0, 60),
+    "augment.roll_deg": (0, 180),
+    "augment.depth_share": (0, 1),
+    "augment.shift_m": (0, _ANY),
+    "augment.max_hole_share": (0, 1),
+    "augment.fill_from": (0, 100),
+    "augment.brightness": (0, 1),
+    "augment.contrast": (0, 1),
+    "augment.saturation": (0, 1),
+    "augment.hue_deg": (0, 180),
+    "augment.blur_px": (0, 100),
+    "augment.noise": (0, 1),
+    "model.frozen_share": (0, 1),
+    "model.channels": (1, 65536),
+    "model.dropout": (0, 0.99),
+    "loss.translation_scale": (1e-9, _ANY),
+    "loss.rotation_weight": (0, _ANY),
+    "loss.translation_weight": (0, _ANY),
+    "optimization.epochs": (1, _ANY),
+    "optimization.views": (1, _ANY),
+    "optimization.batch_size": (1, _ANY),
+    "optimization.learning_rate": (1e-12, _ANY),
+    "optimization.backbone_rate": (0, _ANY),
+    "optimization.weight_decay": (0, _ANY),
+    "optimization.warmup_share": (0, 1),
+    "optimization.ema_decay": (0, 0.999999),
+    "optimization.gradient_clip": (0, _ANY),
+    "optimization.patience": (0, _ANY),
+}
+
+
+def _require_ranges(config: Config) -> None:
+    for name, (low, high) in RANGES.items():
+        group, _, entry = name.rpartition(".")
+        value = getattr(getattr(config, group) if group else config, entry)
+        if not low <= value <= high:  # also false for NaN
+            limit = f"at least {low:g}" if high == _ANY else f"{low:g} to {high:g}"
+            raise UsageError(f"{name}: expected {limit}, found {value}")
+    camera = config.data.intrinsics
+    if camera is not None and not all(value > 0 for value in camera):
+        raise UsageError(
+            "data.intrinsics: expected focal_x, focal_y, center_x, center_y, width, height in "
+            f"pixels, all above 0, found {list(camera)}"
+        )
 
 
 def _require_known_names(values: Any, cls: Any, source: str, prefix: str = "") -> None:
@@ -293,3 +351,5 @@ def _require_known_names(values: Any, cls: Any, source: str, prefix: str = "") -
             raise UsageError(f"{source}unknown setting {prefix}{name}{suggest(str(name), fields)}")
         if dataclasses.is_dataclass(fields[name].type):
             _require_known_names(value, fields[name].type, source, f"{name}.")
+        elif value is None and fields[name].default is not None:
+            raise UsageError(f"{source}{prefix}{name}: expected a value, found nothing")

@@ -1,6 +1,6 @@
-"""Put frames and results of a demo run on one sheet: docs/images/demo.png of the README.
+"""Put frames and results of a demo run on one sheet: docs/images/demo.jpg of the README.
 
-Usage: python scripts/make_readme_picture.py runs/demo docs/images/demo.png
+Usage: python scripts/make_readme_picture.py runs/demo docs/images/demo.jpg
 """
 
 import sys
@@ -34,8 +34,8 @@ def side_by_side(images: list[np.ndarray]) -> np.ndarray:
 
 def main(run: Path, target: Path) -> None:
     """Make the sheet."""
-    frames = sorted((run / "room").glob("seq-*/frame-*.color.*"))
-    chosen = [frames[round(i)] for i in np.linspace(10, len(frames) - 30, 5)]
+    frames = sorted((run / "room" / "seq-01").glob("frame-*.color.*"))
+    chosen = [frames[round(i)] for i in np.linspace(5, len(frames) * 0.85, 5)]
     rows = [
         side_by_side([cv2.imread(str(path)) for path in chosen]),
         side_by_side([cv2.imread(str(run / n)) for n in ("trajectory.png", "error_cdf.png")]),
@@ -43,7 +43,7 @@ def main(run: Path, target: Path) -> None:
     gap = np.full((GAP, WIDTH, 3), 255, np.uint8)
     sheet = np.vstack([rows[0], gap, rows[1]])
     target.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(target), sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(target), sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 if __name__ == "__main__":

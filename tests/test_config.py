@@ -42,7 +42,7 @@ def another_value(name: str, kind: typing.Any, default: typing.Any) -> typing.An
         return next(option for option in typing.get_args(kind) if option != default)
     if isinstance(default, bool):
         return not default
-    return default + (1 if isinstance(default, int) else 0.125 if kind is float else "x")
+    return default + (1 if isinstance(default, int) else 0.00390625 if kind is float else "x")
 
 
 def other_config() -> Config:
@@ -153,14 +153,7 @@ BAD_FILES = {  # text: what the error says after the file's name
 }
 
 
-NULLS = pytest.mark.xfail(
-    strict=True, raises=pytest.fail.Exception, reason="null passes for any type in a file"
-)
-
-
-@pytest.mark.parametrize(
-    "text", [pytest.param(text, marks=NULLS) if "null" in text else text for text in BAD_FILES]
-)
+@pytest.mark.parametrize("text", BAD_FILES)
 def test_a_file_that_makes_no_sense_is_refused_in_one_line(write, text):
     path = write(text)
     message = f"^{re.escape(str(path))}: .*{re.escape(BAD_FILES[text])}"
@@ -186,13 +179,7 @@ def test_a_missing_file_is_named(tmp_path):
     ("word", "message"),
     [
         ("--model.bakbone=resnet18", "unknown setting --model.bakbone, did you mean 'model.backb"),
-        pytest.param(
-            "--epochs=3",
-            "unknown setting --epochs, did you mean 'optimization.epochs'",
-            marks=pytest.mark.xfail(
-                strict=True, raises=AssertionError, reason="no suggestion for a missing group"
-            ),
-        ),
+        ("--epochs=3", "unknown setting --epochs, did you mean 'optimization.epochs'"),
         ("--sed=3", "unknown setting --sed, did you mean 'seed'"),
         ("--model=resnet18", "unknown setting --model"),
         ("--config=x.yaml", "unknown setting --config"),

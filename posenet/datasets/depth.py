@@ -36,8 +36,8 @@ def transfer_pixels(
 ) -> Transfer:
     """Transfer pixels of known depth from one camera to another.
 
-    A homography of the pixels plus the inverse depth times the epipole: a pixel is never lifted into
-    space, which saves most of the work.
+    A homography of the pixels plus the inverse depth times the epipole: a pixel is never lifted
+    into space, which saves most of the work.
 
     Args:
         inverse: Inverse depths, 1 / metres, 0 where unknown, (height, width) of the source.

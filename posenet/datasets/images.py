@@ -28,8 +28,8 @@ Report = Callable[[int, int], None]
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode a colour image as RGB, (height, width, 3).
 
-    The EXIF orientation is applied, as every viewer does. Pillow, not OpenCV: it refuses a truncated
-    file, which OpenCV fills up with grey without a word.
+    The EXIF orientation is applied, as every viewer does. Pillow, not OpenCV: it refuses a
+    truncated file, which OpenCV fills up with grey without a word.
 
     Raises:
         DataError: The file is missing, truncated or no image.

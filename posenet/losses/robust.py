@@ -25,7 +25,8 @@ def l2(residual: Tensor, scale: float = 1.0, reduction: Reduction = "mean") -> T
         scale: Positive, in the unit of ``residual``.
         reduction: none, sum or mean.
     """
-    return _reduce(0.5 * _scaled(residual, scale).square(), reduction)
+    z = _scaled(residual, scale)
+    return _reduce(0.5 * z * z, reduction)
 
 
 def l1(residual: Tensor, scale: float = 1.0, reduction: Reduction = "mean") -> Tensor:
@@ -50,7 +51,7 @@ def cauchy(residual: Tensor, scale: float = 1.0, reduction: Reduction = "mean") 
     """
     z = _scaled(residual, scale)
     # z^2 overflows float32 at 1.8e19, where log(1 + z^2 / 2) is 2 log z - log 2 to every digit.
-    large = z.abs() > 1e6
+    large = z.abs() > 1e9
     near = torch.log1p(0.5 * torch.where(large, 0.0, z).square())
     far = 2.0 * torch.log(torch.where(large, z.abs(), 1.0)) - torch.log(z.new_tensor(2.0))
     return _reduce(torch.where(large, far, near), reduction)

@@ -45,8 +45,8 @@ def build_backbone(name: str, weights: str) -> Backbone:
 
     Args:
         name: A row of :data:`BACKBONES`.
-        weights: ``imagenet``, ``none``, or the path of a state dict of the whole classifier or of
-            its features.
+        weights: ``imagenet``, ``none``, or the path of a state dict of the whole classifier; its
+            last layers may be missing.
 
     Raises:
         UsageError: The name is unknown.
@@ -70,7 +70,10 @@ def _load_features(
     """Load every tensor of the features; a classifier's own tensors may be absent or left over."""
     owned = {id(tensor) for tensor in (*features.parameters(), *features.buffers())}
     needed = {
-        key for key, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in owned
+        key
+        for key, tensor in model.state_dict(keep_vars=True).items()
+        # Older files do not have the count of batches, and nothing depends on it.
+        if id(tensor) in owned and not key.endswith("num_batches_tracked")
     }
     missing = sorted(needed - state.keys())
     if missing:
@@ -105,7 +108,7 @@ def _torchvision_weights(name: str) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         return dict(weights.get_state_dict(progress=True))
-    except (URLError, OSError) as error:
+    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the download is damaged
         raise CheckpointError(
             f"the ImageNet weights of {name} cannot be downloaded from {weights.url} ({error}); "
             "download them elsewhere and give the file with --model.weights FILE, use "

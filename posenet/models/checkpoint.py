@@ -87,6 +87,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path}: expected a checkpoint of posenet, found another file of torch"
         )
+    if not isinstance(content.get("format"), int):
+        raise CheckpointError(f"{path}: the checkpoint does not say its format; train again")
     if content["format"] > CHECKPOINT_FORMAT:
         raise CheckpointError(
             f"{path}: written by posenet {content['posenet_version']} in format "

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from posenet.config import DataConfig, ModelConfig
-from posenet.errors import UsageError, look_up
+from posenet.errors import look_up
 from posenet.geometry import REPRESENTATIONS, Pose, mean_rotation
 from posenet.models.backbones import build_backbone, norm_layers
 
@@ -33,8 +33,6 @@ class PoseNetwork(nn.Module):
     def __init__(self, model: ModelConfig, data: DataConfig, weights: str | None = None) -> None:
         super().__init__()
         self.representation = look_up(REPRESENTATIONS, model.rotation, "rotation representation")
-        if not 0.0 <= model.frozen_share < 1.0:
-            raise UsageError(f"model.frozen_share: expected 0 <= x < 1, found {model.frozen_share}")
         weights = model.weights if weights is None else weights
         backbone = build_backbone(model.backbone, weights)
         self.memory_format = (

@@ -100,7 +100,11 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a ``metrics.csv``, one an epoch."""
     with path.open(newline="") as file:
         return [
-            {name: float(value) for name, value in row.items() if value}
+            {
+                name: int(value) if name in ("epoch", "step") else float(value)
+                for name, value in row.items()
+                if value
+            }
             for row in csv.DictReader(file)
         ]
 

@@ -23,6 +23,7 @@ class TrainingModule(lightning.LightningModule):
         loss: Settings of the loss.
         optimization: Settings of the optimiser.
         total_steps: Optimiser steps of the whole run, for the schedule.
+        seed: Seed of dropout.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class TrainingModule(lightning.LightningModule):
         loss: LossConfig,
         optimization: OptimizationConfig,
         total_steps: int,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
         self.loss = PoseLoss(loss)
         self.optimization = optimization
         self.total_steps = total_steps
+        self.seed = seed
         self.averaged: AveragedModel | None = None
         if optimization.ema_decay > 0:
             average = get_ema_multi_avg_fn(optimization.ema_decay)
@@ -50,6 +53,10 @@ class TrainingModule(lightning.LightningModule):
         if self.averaged is None or self.averaged.n_averaged == 0:
             return self.network
         return self.averaged.module
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Make dropout a function of (seed, step), so that a resumed run is the same run."""
+        torch.manual_seed(hash((self.seed, self.global_step)))
 
     def training_step(self, batch: Sample, batch_index: int) -> Tensor:
         """Loss of one batch."""

@@ -69,8 +69,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         PosenetError: The data or the settings cannot be used, or the folder holds another run.
         KeyboardInterrupt: The user stopped it; the folder holds a usable checkpoint.
     """
-    _require_positive(config)
     _quiet_lightning()
+    _require_accelerator(config.trainer.accelerator)
     folder = run_folder(config)
     checkpoints = folder / "checkpoints"
     resume_file = checkpoints / "resume.ckpt"
@@ -95,9 +95,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         views=config.optimization.views,
         seed=config.seed,
     )
-    module = TrainingModule(
-        network, config.loss, config.optimization, len(loader) * config.optimization.epochs
-    )
+    total_steps = len(loader) * config.optimization.epochs
+    module = TrainingModule(network, config.loss, config.optimization, total_steps, config.seed)
 
     checkpoints.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -165,22 +164,19 @@ def _make_trainer(
     )
 
 
+def _require_accelerator(name: str) -> None:
+    available = {"gpu": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if name in available and not available[name]():
+        raise UsageError(
+            f"trainer.accelerator: {name} was asked for, and torch finds none here; use auto or cpu"
+        )
+
+
 def _precision(config: Config) -> str:
     if config.trainer.precision == "auto":
-        on_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        on_gpu = config.trainer.accelerator in ("auto", "gpu") and torch.cuda.is_available()
         return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
     return {"32": "32-true", "bf16": "bf16-mixed"}[config.trainer.precision]
-
-
-def _require_positive(config: Config) -> None:
-    for group, names in {
-        "data": ("width", "height"),
-        "optimization": ("epochs", "views", "batch_size", "learning_rate"),
-    }.items():
-        for name in names:
-            value = getattr(getattr(config, group), name)
-            if not value > 0:
-                raise UsageError(f"{group}.{name}: expected a number > 0, found {value}")
 
 
 def _require_fresh_or_same(config: Config, folder: Path, resume_file: Path, resume: bool) -> None:

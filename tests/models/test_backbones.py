@@ -122,9 +122,6 @@ def test_weights_come_from_a_file(small_state, tmp_path, select):
         assert torch.equal(tensor, expected[f"features.{name}"]), name
 
 
-@pytest.mark.xfail(
-    strict=True, raises=CheckpointError, reason="backbones: needs num_batches_tracked, see report"
-)
 @pytest.mark.parametrize("name", ["resnet18", SMALL])
 def test_weights_from_before_torch_counted_batches_load(tmp_path, name):
     """As torchvision's own ImageNet weights of resnet18 and resnet34 are; torch lets them pass."""
@@ -209,13 +206,8 @@ def test_weights_that_do_not_exist_come_with_a_cure(tmp_path, monkeypatch, name)
     [
         URLError("no route to host"),
         TimeoutError("timed out"),
-        pytest.param(
-            # what torch.hub raises for a page that a proxy sent, or half a file
-            RuntimeError('invalid hash value (expected "f37072fd", got "0000")'),
-            marks=pytest.mark.xfail(
-                strict=True, raises=RuntimeError, reason="a damaged download is not caught"
-            ),
-        ),
+        # what torch.hub raises for a page that a proxy sent, or half a file
+        RuntimeError('invalid hash value (expected "f37072fd", got "0000")'),
     ],
     ids=lambda failure: type(failure).__name__,
 )

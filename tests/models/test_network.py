@@ -245,23 +245,6 @@ def test_pretrained_statistics_stay_while_the_weights_learn(tmp_path, share, cop
             "unknown rotation representation 'quaternions', did you mean",
         ),
         ({"backbone": "mobilenet"}, "unknown backbone 'mobilenet', did you mean 'mobilenet_v3_"),
-        ({"frozen_share": 1.0}, "model.frozen_share: expected 0 <= x < 1, found 1.0"),
-        ({"frozen_share": -0.1}, "model.frozen_share: expected 0 <= x < 1, found -0.1"),
-        ({"frozen_share": float("nan")}, "model.frozen_share: expected 0 <= x < 1, found nan"),
-        pytest.param(
-            {"dropout": 1.5},
-            "model.dropout: expected",
-            marks=pytest.mark.xfail(
-                strict=True, raises=ValueError, reason="torch's own error, without the setting"
-            ),
-        ),
-        pytest.param(
-            {"channels": 0},
-            "model.channels: expected",
-            marks=pytest.mark.xfail(
-                strict=True, raises=pytest.fail.Exception, reason="a network that sees nothing"
-            ),
-        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):
