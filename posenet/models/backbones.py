@@ -69,12 +69,9 @@ def _load_features(
 ) -> None:
     """Load every tensor of the features; a classifier's own tensors may be absent or left over."""
     owned = {id(tensor) for tensor in (*features.parameters(), *features.buffers())}
-    needed = {
-        key
-        for key, tensor in model.state_dict(keep_vars=True).items()
-        # Older files do not have the count of batches, and nothing depends on it.
-        if id(tensor) in owned and not key.endswith("num_batches_tracked")
-    }
+    keys = {key for key, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in owned}
+    # Older files do not have the count of batches, and nothing depends on it.
+    needed = {key for key in keys if not key.endswith("num_batches_tracked")}
     missing = sorted(needed - state.keys())
     if missing:
         raise CheckpointError(
@@ -82,7 +79,7 @@ def _load_features(
             f"({len(missing)} of {len(needed)} missing); use a file made for this backbone"
         )
     try:
-        model.load_state_dict({key: state[key] for key in needed}, strict=False)
+        model.load_state_dict({key: state[key] for key in keys & state.keys()}, strict=False)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"{source}: does not fit {name}: {reason}") from error
