@@ -61,11 +61,13 @@ class Localizer:
         """
         return cls(load_checkpoint(find_checkpoint(Path(run))), device)
 
-    def predict(self, images: Iterable[Image | str | Path], batch_size: int = 32) -> Pose:
+    def predict(
+        self, images: Image | str | Path | Iterable[Image | str | Path], batch_size: int = 32
+    ) -> Pose:
         """Poses of images.
 
         Args:
-            images: RGB arrays (height, width, 3) of bytes, or paths of image files.
+            images: RGB arrays (height, width, 3) of bytes, or paths of image files; one, or many.
             batch_size: Images in memory at a time.
 
         Returns:
@@ -74,6 +76,8 @@ class Localizer:
         Raises:
             DataError: An image cannot be read.
         """
+        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
+            images = [images]
         fitted = (
             self.fit(read_image(Path(image)) if isinstance(image, str | Path) else image)
             for image in images

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 
 from posenet.config import Config
 from posenet.geometry import Intrinsics
@@ -115,7 +114,7 @@ class ShowProgress(lightning.Callback):
     def __init__(self) -> None:
         self.bar = make_bar()
         self.task: Any = None
-        self.running: list[torch.Tensor] = []
+        self.batches: list[tuple[float, float]] = []
 
     def on_train_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """Open the bar."""
@@ -125,19 +124,28 @@ class ShowProgress(lightning.Callback):
             "training", total=total, completed=trainer.global_step, status=""
         )
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: TrainingModule, outputs: Any, *_: Any
+    ) -> None:
         """Show the errors of this epoch so far."""
-        metrics = trainer.progress_bar_metrics
-        status = _units(metrics, "train")
+        if self.bar.disable:  # reading a value waits for the GPU
+            return
+        self.batches.append((float(outputs["rotation_deg"]), float(outputs["translation_m"])))
+        rotation, translation = (
+            sum(column) / len(column) for column in zip(*self.batches, strict=True)
+        )
+        status = _units(rotation, translation)
         self.bar.update(self.task, completed=trainer.global_step, status=status)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """Leave a line."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.batches.clear()
+        metrics = trainer.callback_metrics
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        parts.append(f"training {_units(metrics, 'train')}")
-        if "validation_score" in metrics:
-            parts.append(f"validation {_units(metrics, 'validation')}")
+        for stage, name in (("training", "train"), ("validation", "validation")):
+            if f"{name}_rotation_deg" in metrics:
+                values = metrics[f"{name}_rotation_deg"], metrics[f"{name}_translation_m"]
+                parts.append(f"{stage} {_units(*map(float, values))}")
         line = "  ".join(parts)
         if self.bar.disable:
             say(line)
@@ -153,8 +161,5 @@ class ShowProgress(lightning.Callback):
         self.bar.stop()
 
 
-def _units(metrics: Any, stage: str) -> str:
-    if f"{stage}_rotation_deg" not in metrics:
-        return ""
-    rotation, translation = metrics[f"{stage}_rotation_deg"], metrics[f"{stage}_translation_m"]
-    return f"{float(rotation):6.2f} deg {float(translation):6.3f} m"
+def _units(rotation_deg: float, translation_m: float) -> str:
+    return f"{rotation_deg:6.2f} deg {translation_m:6.3f} m"

@@ -58,21 +58,17 @@ class TrainingModule(lightning.LightningModule):
         """Make dropout a function of (seed, step), so that a resumed run is the same run."""
         torch.manual_seed(hash((self.seed, self.global_step)))
 
-    def training_step(self, batch: Sample, batch_index: int) -> Tensor:
-        """Loss of one batch."""
+    def training_step(self, batch: Sample, batch_index: int) -> dict[str, Tensor]:
+        """Loss and mean errors of one batch."""
         prediction = self.network(to_float(batch.image))
         terms = self.loss(prediction, batch.pose)
         with torch.no_grad():
             rotation_deg, translation_m = _errors(prediction, batch.pose)
-        values = {
-            "train_loss": terms.total,
-            "train_rotation_deg": rotation_deg.mean(),
-            "train_translation_m": translation_m.mean(),
-        }
-        self.log_dict(
-            values, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.image)
-        )
-        return terms.total
+        errors = {"rotation_deg": rotation_deg.mean(), "translation_m": translation_m.mean()}
+        values = {f"train_{name}": value for name, value in errors.items()}
+        values["train_loss"] = terms.total
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch.image))
+        return {"loss": terms.total, **errors}
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Update the average."""
@@ -95,7 +91,7 @@ class TrainingModule(lightning.LightningModule):
             # The geometric mean needs no weight between degrees and metres.
             "validation_score": (rotation_median * translation_median).sqrt(),
         }
-        self.log_dict({name: value.float() for name, value in values.items()}, prog_bar=True)
+        self.log_dict({name: value.float() for name, value in values.items()})
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW in groups, warmed up linearly, then a cosine to zero."""

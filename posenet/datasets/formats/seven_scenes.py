@@ -46,7 +46,7 @@ def read_seven_scenes(
     if not root.is_dir():
         raise DataError(
             f"{root}: expected the folder of a 7-Scenes scene, found nothing; "
-            "give it with --data.root (data/README.md says where to download)"
+            "give it with --data.root (with --root to posenet evaluate)"
         )
     splits = {split: _sequences(root / name) for split, name in SPLIT_FILES.items()}
     shared = set(splits["train"]) & set(splits["test"])

@@ -1,0 +1,105 @@
+"""New images reach the network as the training images did, whatever their size."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from posenet import Localizer
+from posenet.config import Config, DataConfig, ModelConfig
+from posenet.datasets.augment import UNSEEN
+from posenet.errors import DataError
+from posenet.geometry import Intrinsics
+from posenet.inference.localizer import find_images
+from posenet.models.checkpoint import Checkpoint
+from posenet.models.network import PoseNetwork
+
+DATA = DataConfig(width=64, height=48)
+MODEL = ModelConfig(backbone="mobilenet_v3_small", weights="none")
+CAMERA = Intrinsics(525.0, 525.0, 320.0, 240.0, 640, 480)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return PoseNetwork(MODEL, DATA).eval()
+
+
+def localizer_for(network, camera=CAMERA):
+    intrinsics = camera.resized(DATA.width, DATA.height)
+    config = Config(data=DATA, model=MODEL)
+    return Localizer(Checkpoint(network, config, intrinsics, "room", 1), "cpu")
+
+
+def picture(width, height, seed=0):
+    return np.random.default_rng(seed).integers(1, 255, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("camera", "width", "height", "padded"),
+    [
+        (CAMERA, 640, 480, False),
+        (CAMERA, 1024, 768, False),
+        (CAMERA, 641, 480, False),
+        (CAMERA, 480, 640, True),
+        (CAMERA, 1920, 1080, True),
+        # 16:9 squeezed to the network's 4:3: the same proportions again are no reason to pad
+        (Intrinsics(900, 900, 640, 360, 1280, 720), 1920, 1080, False),
+        (Intrinsics(900, 900, 640, 360, 1280, 720), 640, 480, True),
+    ],
+)
+def test_only_other_proportions_are_padded(network, camera, width, height, padded):
+    localizer = localizer_for(network, camera)
+    assert localizer.has_training_aspect(width, height) is not padded
+    fitted = localizer.fit(picture(width, height))
+    assert fitted.shape == (DATA.height, DATA.width, 3)
+    border = (fitted == UNSEEN).all(axis=-1)
+    assert (border.all(axis=0).any() or border.all(axis=1).any()) == padded
+
+
+def test_padding_keeps_the_shape_of_things(network):
+    image = np.zeros((640, 480, 3), np.uint8)
+    cv2.circle(image, (240, 320), 200, (255, 255, 255), -1)
+    white = localizer_for(network).fit(image)[..., 0] > 250
+    rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
+    assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
+    assert np.ptp(rows) == pytest.approx(400 * 48 / 640, abs=2)
+
+
+def test_one_image_or_many_arrays_or_files_give_the_same_poses(network, tmp_path):
+    localizer = localizer_for(network)
+    arrays = [picture(640, 480, seed) for seed in range(3)]
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, array in zip(paths, arrays, strict=True):
+        cv2.imwrite(str(path), array[..., ::-1])
+    expected = localizer.predict(arrays)
+    assert expected.rotation.shape == (3, 3, 3)
+    assert expected.rotation.dtype == torch.float64
+    assert not torch.equal(expected.translation[0], expected.translation[1])
+    for many in (paths, [str(path) for path in paths], np.stack(arrays)):
+        torch.testing.assert_close(localizer.predict(many, batch_size=2), expected)
+    for one in (arrays[1], paths[1], str(paths[1])):
+        torch.testing.assert_close(localizer.predict(one).translation, expected.translation[1:2])
+    assert localizer.predict([]).translation.shape == (0, 3)
+
+
+def test_an_unreadable_file_does_not_stop_the_rest(network, tmp_path):
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    cv2.imwrite(str(good), picture(64, 48))
+    bad.write_text("no image")
+    results = list(localizer_for(network).predict_files([bad, good, bad, good], batch_size=3))
+    assert [result.pose is None for result in results] == [True, False, True, False]
+    assert [str(bad) in (result.error or "") for result in results] == [True, False, True, False]
+    torch.testing.assert_close(results[1].pose, results[3].pose)
+
+
+def test_images_are_found_in_folders_but_not_depth(tmp_path):
+    for name in ("b/2.JPG", "b/1.png", "b/1.depth.png", "b/notes.txt", "odd.dat"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_images([tmp_path / "odd.dat", tmp_path / "b"])
+    assert [path.name for path in found] == ["odd.dat", "1.png", "2.JPG"]
+    (tmp_path / "empty").mkdir()
+    for missing in ("empty", "nowhere"):
+        with pytest.raises(DataError, match=missing):
+            find_images([tmp_path / missing])
