@@ -14,9 +14,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code: 0 success, 1 bad input, 2 bad usage, 130 Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    words, settings = split_settings(words) if words[:1] == ["train"] else (words, [])
-    options = build_parser().parse_args(words)
+    debug = "--debug" in words
     try:
+        words, settings = split_settings(words) if words[:1] == ["train"] else (words, [])
+        options = build_parser().parse_args(words)
         code = options.run(options, settings)
         sys.stdout.flush()  # here, where a closed pipe is caught
         return code
@@ -28,12 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except PosenetError as error:
-        if options.debug:
+        if debug:
             raise
         print(f"posenet: error: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        if options.debug:
+        if debug:
             raise
         print(
             f"posenet: error: {error.filename or 'file'}: {error.strerror or error}",
@@ -59,14 +60,9 @@ def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             value = next(remaining, None)
             if value is None or value.startswith("--"):
-                raise SystemExit(_usage_error(f"{word}: expected a value after it"))
+                raise UsageError(f"{word}: expected a value after it")
             settings.append(f"{word}={value}")
     return rest, settings
-
-
-def _usage_error(message: str) -> int:
-    print(f"posenet: error: {message}", file=sys.stderr)
-    return UsageError.exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -81,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     verb = _add(verbs, "demo", _demo, "toy room, training, evaluation and prediction in one go")
-    verb.add_argument("--output", default="runs/demo", help="folder to make (runs/demo)")
+    verb.add_argument("--output", help="folder to make (runs/demo, or the first free runs/demo-N)")
     verb.add_argument("--seed", type=int, default=0, help="another room, another training (0)")
 
     verb = _add(
@@ -140,9 +136,9 @@ def _add(
 
 
 def _demo(options: argparse.Namespace, _: list[str]) -> int:
-    from posenet.demo import run_demo
+    from posenet.demo import free_folder, run_demo
 
-    run_demo(Path(options.output), options.seed)
+    run_demo(Path(options.output) if options.output else free_folder(), options.seed)
     return 0
 
 

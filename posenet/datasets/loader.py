@@ -27,7 +27,14 @@ FILL_REACH = 1.0
 
 
 class Draw(NamedTuple):
-    """One training sample to make: everything random about it follows from these numbers."""
+    """One training sample to make: everything random about it follows from these numbers.
+
+    Attributes:
+        seed: Seed of the run.
+        epoch: The pass, from 0.
+        position: Place in the pass, from 0.
+        index: Index of the frame in its dataset.
+    """
 
     seed: int
     epoch: int
@@ -83,8 +90,15 @@ def read_frames(config: DataConfig) -> list[Frame]:
 def load_scene(
     config: DataConfig, *, with_depth: bool = False, report: Report | None = None
 ) -> Scene:
-    """Read a dataset, decode its images into the cache, and split it."""
+    """Read a dataset, decode its images into the cache, and split it.
+
+    Args:
+        config: Which dataset.
+        with_depth: Read depth too, where any frame has it.
+        report: Called with (done, total) while images are decoded.
+    """
     frames = read_frames(config)
+    with_depth = with_depth and any(frame.depth_path is not None for frame in frames)
     folder = Path(config.cache) if config.cache else default_cache_folder()
     images = cache_images(
         frames, config.width, config.height, folder, with_depth=with_depth, report=report
@@ -99,11 +113,34 @@ def default_cache_folder() -> Path:
     return Path(os.environ.get("POSENET_CACHE") or Path(base) / "posenet")
 
 
+class _PosedImages:
+    """Images, poses and cameras of all frames, in a form that is cheap to send to a worker."""
+
+    def __init__(self, scene: Scene, width: int, height: int) -> None:
+        frames = scene.frames
+        self.images = scene.images
+        self.rotations = np.stack([frame.pose.rotation.numpy() for frame in frames])
+        self.translations = np.stack([frame.pose.translation.numpy() for frame in frames])
+        self.intrinsics = [frame.intrinsics.resized(width, height) for frame in frames]
+        has_images = scene.images.depth is not None
+        self.has_depth = np.array([has_images and f.depth_path is not None for f in frames])
+
+    def view(self, index: int) -> View:
+        return View(
+            np.array(self.images.color[index]), self.rotations[index], self.translations[index]
+        )
+
+    def depth(self, index: int) -> NDArray[np.uint16] | None:
+        if self.images.depth is None or not self.has_depth[index]:
+            return None
+        return np.asarray(self.images.depth[index])
+
+
 class PlainDataset(Dataset[Sample]):
     """Frames as they are, for validation and testing."""
 
-    def __init__(self, scene: Scene, indices: Sequence[int]) -> None:
-        self.scene = scene
+    def __init__(self, scene: Scene, indices: Sequence[int], width: int, height: int) -> None:
+        self.posed = _PosedImages(scene, width, height)
         self.indices = indices
 
     def __len__(self) -> int:
@@ -111,61 +148,55 @@ class PlainDataset(Dataset[Sample]):
 
     def __getitem__(self, position: int) -> Sample:
         index = self.indices[position]
-        return _to_sample(_view(self.scene, index), index)
+        return _to_sample(self.posed.view(index), index)
 
 
 class AugmentedDataset(Dataset[Sample]):
     """Random views of the training frames; asked for by :class:`Draw`, not by number."""
 
     def __init__(self, scene: Scene, config: AugmentConfig, width: int, height: int) -> None:
-        self.scene = scene
+        self.posed = _PosedImages(scene, width, height)
         self.config = config
-        self.size = (width, height)
-        train = np.array(scene.split.train)
-        poses = [scene.frames[i].pose for i in train]
         # Only training frames may fill in: a validation or test image must not leak into training.
-        has_depth = [scene.frames[i].depth_path is not None for i in train]
-        self.fillers = train[np.array(has_depth)]
-        self.directions = np.stack([pose.view_direction.numpy() for pose in poses])[has_depth]
-        self.centers = np.stack([pose.translation.numpy() for pose in poses])[has_depth]
+        train = np.array(scene.split.train)
+        self.fillers = train[self.posed.has_depth[train]]
 
     def __getitem__(self, draw: Draw) -> Sample:
         # OpenCV's own threads would fight with torch's over the same cores.
         cv2.setNumThreads(0)
-        rng = np.random.default_rng((draw.seed, draw.epoch, draw.position))
-        frame = self.scene.frames[draw.index]
-        fills = self.scene.images.depth is not None and self.config.fill_from > 0
+        rng = np.random.default_rng((draw.seed, draw.epoch, 1 + draw.position))
         view = random_view(
-            _view(self.scene, draw.index),
-            self._depth(draw.index),
-            frame.intrinsics.resized(*self.size),
+            self.posed.view(draw.index),
+            self.posed.depth(draw.index),
+            self.posed.intrinsics[draw.index],
             self.config,
             rng,
-            (lambda new: self._find_others(new, rng)) if fills else None,
+            lambda new: self._find_others(new, draw.index, rng),
         )
         return _to_sample(view, draw.index)
 
-    def _depth(self, index: int) -> NDArray[np.uint16] | None:
-        depth = self.scene.images.depth
-        if depth is None or self.scene.frames[index].depth_path is None:
-            return None
-        return np.asarray(depth[index])
-
-    def _find_others(self, new: View, rng: np.random.Generator) -> list[DepthView]:
+    def _find_others(self, new: View, index: int, rng: np.random.Generator) -> list[DepthView]:
         """Some of the frames that look about the same way from nearby; other ones each time."""
-        cosine = np.clip(self.directions @ new.rotation[:, 2], -1.0, 1.0)
-        distance = np.linalg.norm(self.centers - new.translation, axis=1)
+        if self.config.fill_from == 0:
+            return []
+        fillers = self.fillers[self.fillers != index]
+        cosine = np.clip(self.posed.rotations[fillers, :, 2] @ new.rotation[:, 2], -1.0, 1.0)
+        distance = np.linalg.norm(self.posed.translations[fillers] - new.translation, axis=1)
         # A radian counts as a metre: both take about a field of view out of a picture of a room.
-        cost = np.arccos(cosine) + distance
-        chosen = rng.permutation(np.flatnonzero(cost < FILL_REACH))[: self.config.fill_from]
-        others = self.fillers[chosen]
-        return [DepthView(_view(self.scene, i), self.scene.images.depth[i]) for i in others]
+        near = fillers[np.arccos(cosine) + distance < FILL_REACH]
+        chosen = rng.permutation(near)[: self.config.fill_from]
+        return [DepthView(self.posed.view(i), self.posed.depth(i)) for i in chosen]
 
 
 class EpochSampler(Sampler[Draw]):
     """Every training frame ``views`` times an epoch, shuffled by (seed, epoch) alone.
 
     Lightning calls :meth:`set_epoch`; the order does not depend on workers or on earlier epochs.
+
+    Args:
+        indices: The training frames.
+        seed: Seed of the run.
+        views: How often each frame comes in one epoch.
     """
 
     def __init__(self, indices: Sequence[int], seed: int, views: int = 1) -> None:
@@ -209,16 +240,12 @@ def training_loader(
     )
 
 
-def plain_loader(scene: Scene, indices: Sequence[int], batch_size: int) -> DataLoader[Sample]:
+def plain_loader(
+    scene: Scene, data: DataConfig, indices: Sequence[int], batch_size: int
+) -> DataLoader[Sample]:
     """Batches of frames as they are, in order. The cache makes workers unnecessary."""
-    return DataLoader(PlainDataset(scene, indices), batch_size=batch_size)
-
-
-def _view(scene: Scene, index: int) -> View:
-    pose = scene.frames[index].pose
-    return View(
-        np.array(scene.images.color[index]), pose.rotation.numpy(), pose.translation.numpy()
-    )
+    dataset = PlainDataset(scene, indices, data.width, data.height)
+    return DataLoader(dataset, batch_size=batch_size)
 
 
 def _to_sample(view: View, index: int) -> Sample:

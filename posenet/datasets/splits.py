@@ -44,7 +44,7 @@ def split_frames(
         if len(sequences) > 1:
             kind, rest = "sequences", sequences[-1]
         else:
-            kind, rest = "tail", f"{AUTO_TAIL},gap:{AUTO_GAP}"
+            kind, rest = "tail", f"{AUTO_TAIL},gap:{min(AUTO_GAP, len(train) // 10)}"
     if kind == "sequences":
         for name in rest.split(","):
             if name not in sequences:
@@ -66,7 +66,10 @@ def split_frames(
     if digests is not None:
         kept = [i for i in kept if not _repeats(frames, digests, i)]
     if not kept:
-        raise UsageError(f"data.validation: {validation!r} leaves no frame to train on")
+        raise UsageError(
+            f"data.validation: {validation!r} leaves no frame to train on; "
+            "use a smaller tail or gap, or --data.validation none"
+        )
     return Split(kept, sorted(chosen), test)
 
 

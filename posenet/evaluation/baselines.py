@@ -1,11 +1,15 @@
 """What a network must beat: predictions made from the training frames without learning."""
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from posenet.geometry import Pose, mean_rotation
+
+Images = Iterable[NDArray[np.uint8]]
 
 # Small enough that a shift of a few pixels does not matter, large enough to tell places apart.
 DESCRIPTOR_SIZE = (32, 24)
@@ -23,15 +27,13 @@ def mean_pose(train: Pose, count: int) -> Pose:
     return Pose(rotation.expand(count, 3, 3), translation.expand(count, 3))
 
 
-def nearest_image_pose(
-    train_images: NDArray[np.uint8], train: Pose, images: NDArray[np.uint8]
-) -> Pose:
+def nearest_image_pose(train_images: Images, train: Pose, images: Images) -> Pose:
     """The pose of the training image that looks most alike.
 
     Args:
-        train_images: RGB, (N, height, width, 3).
+        train_images: N RGB images, (height, width, 3).
         train: Their poses, (N,).
-        images: RGB, (M, height, width, 3).
+        images: M RGB images, (height, width, 3).
 
     Returns:
         Poses, (M,).

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from posenet.datasets.frame import Frame
 from posenet.datasets.loader import Scene, load_scene
@@ -26,7 +27,6 @@ from posenet.models.checkpoint import find_checkpoint
 from posenet.progress import report_progress
 
 NETWORK, NEAREST, MEAN = "network", "nearest training image", "mean pose"
-SPLITS = ("test", "validation", "train")
 
 
 class Evaluation(NamedTuple):
@@ -60,33 +60,44 @@ def evaluate(
     checkpoint_path = find_checkpoint(run)
     localizer = Localizer.load(checkpoint_path)
     config = localizer.checkpoint.config
-    data = dataclasses.replace(config.data, root=root or config.data.root)
+    # The cache of the training may be on another machine; it is only a cache.
+    cache = config.data.cache if config.data.cache and Path(config.data.cache).is_dir() else None
+    data = dataclasses.replace(config.data, root=root or config.data.root, cache=cache)
     with report_progress("decoding images") as report:
         scene = load_scene(data, report=report)
     indices: list[int] = getattr(scene.split, split)
     if not indices:
         raise DataError(f"{data.root}: the {split} split has no frames to evaluate")
     frames = [scene.frames[i] for i in indices]
+    if split == "test":
+        _require_unseen(frames, _run_folder(checkpoint_path))
     truth = stack_poses([frame.pose for frame in frames])
     prediction = _predict(localizer, scene, indices)
     train, predictions = _baselines(scene, indices)
     predictions = {NETWORK: prediction, **predictions}
     errors = {name: pose_errors(pose, truth) for name, pose in predictions.items()}
     sequences = [frame.sequence for frame in frames]
+
+    def measure(name: str, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+        part = PoseErrors(*(values[chosen] for values in errors[name]))
+        kept = [
+            sequence for sequence, is_chosen in zip(sequences, chosen, strict=True) if is_chosen
+        ]
+        return {**summarise(part), "intervals_95": bootstrap_intervals(part, kept)}
+
+    everything = np.ones(len(frames), dtype=bool)
     summary = {
         "scene": localizer.checkpoint.scene,
         "split": split,
         "checkpoint": checkpoint_path.name,
         "epoch": localizer.checkpoint.epoch,
-        **summarise(errors[NETWORK]),
-        "intervals_95": bootstrap_intervals(errors[NETWORK], sequences),
+        **measure(NETWORK, everything),
         "sequences": {
-            name: summarise(_select(errors[NETWORK], sequences, name))
-            for name in dict.fromkeys(sequences)
+            name: measure(NETWORK, np.array(sequences) == name) for name in dict.fromkeys(sequences)
         },
-        "baselines": {name: summarise(errors[name]) for name in (NEAREST, MEAN)},
+        "baselines": {name: measure(name, everything) for name in (NEAREST, MEAN)},
     }
-    folder = output or _default_folder(run, split)
+    folder = output or _default_folder(_run_folder(checkpoint_path), split)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
     write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK])
@@ -166,16 +177,31 @@ def _baselines(scene: Scene, indices: list[int]) -> tuple[Pose, dict[str, Pose]]
     train = stack_poses([scene.frames[i].pose for i in known])
     color = scene.images.color
     return train, {
-        NEAREST: nearest_image_pose(color[known], train, color[indices]),
+        NEAREST: nearest_image_pose((color[i] for i in known), train, (color[i] for i in indices)),
         MEAN: mean_pose(train, len(indices)),
     }
 
 
-def _select(errors: PoseErrors, sequences: list[str], name: str) -> PoseErrors:
-    chosen = np.array([sequence == name for sequence in sequences])
-    return PoseErrors(errors.translation_m[chosen], errors.rotation_deg[chosen])
+def _require_unseen(frames: list[Frame], run: Path) -> None:
+    """Refuse to test on frames that the run was trained on, whatever the split files say now."""
+    path = run / "split.json"
+    if not path.is_file():
+        return
+    names = json.loads(path.read_text())
+    trained = set(names["train"]) | set(names["validation"])
+    both = [frame.name for frame in frames if frame.name in trained]
+    if both:
+        raise DataError(
+            f"{path}: this run was trained on {both[0]} and {len(both) - 1} more frames that are "
+            "test frames now; evaluate with the split files it was trained with"
+        )
 
 
-def _default_folder(run: Path, split: str) -> Path:
-    folder = run if run.is_dir() else run.resolve().parent
+def _run_folder(checkpoint: Path) -> Path:
+    """The run folder a checkpoint file lies in, or its own folder."""
+    folder = checkpoint.resolve().parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
+def _default_folder(folder: Path, split: str) -> Path:
     return folder if split == "test" else folder / f"evaluation-{split}"

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from posenet.datasets.augment import UNSEEN
 from posenet.datasets.images import IMAGE_SUFFIXES, read_image, resize_image
-from posenet.errors import DataError, UsageError
+from posenet.errors import DataError
 from posenet.geometry import Pose
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from posenet.models.network import to_float
 
 Image = NDArray[np.uint8]
 
@@ -118,59 +119,56 @@ class Localizer:
     def predict_batch(self, images: Image | Tensor) -> Pose:
         """Float64 poses of RGB byte images (N, height, width, 3) of the network's own size."""
         tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
-        pose = self.network(tensor.float() / 255.0)
+        pose = self.network(to_float(tensor))
         return Pose(pose.rotation.cpu().double(), pose.translation.cpu().double())
 
     def has_training_aspect(self, width: int, height: int) -> bool:
         """Whether an image of this size has the proportions of the training images."""
         camera = self.checkpoint.intrinsics
-        # Focal lengths undo an uneven resize: their ratio is that of the original's proportions.
-        original_aspect = camera.width / camera.height * camera.focal_y / camera.focal_x
-        return abs(width / height / original_aspect - 1.0) < _SAME_ASPECT
+        return abs(width / height / (camera.width / camera.height) - 1.0) < _SAME_ASPECT
 
     def fit(self, image: Image) -> Image:
-        """Resize to the network's size; other proportions are padded, never cropped or squeezed."""
-        camera = self.checkpoint.intrinsics
+        """Resize to the network's size; other proportions are padded, never cropped or squeezed.
+
+        Args:
+            image: RGB, (H, W, 3).
+
+        Returns:
+            RGB, (height, width, 3) of the network.
+        """
+        data, camera = self.checkpoint.config.data, self.checkpoint.intrinsics
         height, width = image.shape[:2]
         if self.has_training_aspect(width, height):
-            return resize_image(image, camera.width, camera.height)
-        stretch = camera.focal_y / camera.focal_x
-        scale = min(camera.width / width, camera.height * stretch / height)
-        new_width = max(1, round(width * scale))
-        new_height = max(1, round(height * scale / stretch))
+            return resize_image(image, data.width, data.height)
+        # The largest size that fits into the training camera's image, then both shrunk alike.
+        scale = min(camera.width / width, camera.height / height)
+        new_width = max(1, round(width * scale * data.width / camera.width))
+        new_height = max(1, round(height * scale * data.height / camera.height))
         resized = resize_image(image, new_width, new_height)
-        left, top = (camera.width - new_width) // 2, (camera.height - new_height) // 2
-        right, bottom = camera.width - new_width - left, camera.height - new_height - top
+        left, top = (data.width - new_width) // 2, (data.height - new_height) // 2
+        right, bottom = data.width - new_width - left, data.height - new_height - top
         return cv2.copyMakeBorder(
             resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=UNSEEN
         )
 
 
-def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Image files named directly (whatever their name) or found in folders, sorted there.
+def find_images(path: Path) -> list[Path]:
+    """The images of a folder and the folders below it, sorted; any other path is one image.
 
     Raises:
-        DataError: A path does not exist, or a folder holds no image.
+        DataError: The folder holds no image.
     """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            # Depth images lie beside colour ones in many datasets and are no photographs.
-            images = sorted(
-                entry
-                for entry in path.rglob("*")
-                if entry.suffix.lower() in IMAGE_SUFFIXES and ".depth." not in entry.name
-            )
-            if not images:
-                raise DataError(f"{path}: holds no image; give an image or a folder of images")
-            found += images
-        elif path.exists():
-            found.append(path)
-        else:
-            raise DataError(f"{path}: no such file or folder")
-    if not found:
-        raise UsageError("give at least one image or folder")
-    return found
+    if not path.is_dir():
+        return [path]
+    # Depth images lie beside colour ones in many datasets and are no photographs.
+    images = sorted(
+        entry
+        for entry in path.rglob("*")
+        if entry.suffix.lower() in IMAGE_SUFFIXES and ".depth." not in entry.name
+    )
+    if not images:
+        raise DataError(f"{path}: holds no image; give an image or a folder of images")
+    return images
 
 
 def _batched(items: Iterable, size: int) -> Iterator[list]:

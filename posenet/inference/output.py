@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from posenet.errors import UsageError, look_up
+from posenet.errors import DataError, UsageError, look_up
 from posenet.geometry import Pose, rotation_to_quaternion
 from posenet.inference.localizer import Localizer, find_images
 from posenet.progress import report_progress, say
@@ -78,7 +78,7 @@ def write_poses(
         batch_size: Images in memory at a time.
 
     Returns:
-        How many images could not be read.
+        How many paths could not be read.
 
     Raises:
         PosenetError: The checkpoint or a path cannot be used.
@@ -86,10 +86,16 @@ def write_poses(
     form = look_up(POSE_FORMATS, format_name, "output format")
     if batch_size < 1:
         raise UsageError(f"--batch-size: expected at least 1, found {batch_size}")
-    images = find_images(paths)
     localizer = Localizer.load(run)
     unreadable = 0
     warned = False
+    images: list[Path] = []
+    for path in paths:
+        try:
+            images += find_images(path)
+        except DataError as error:
+            say(f"posenet: error: {error}")
+            unreadable += 1
     if form.header:
         print(form.header, file=out)
     with report_progress("predicting") as report:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from posenet.config import LossConfig
-from posenet.errors import UsageError, look_up
+from posenet.errors import look_up
 from posenet.geometry import Pose
 from posenet.losses.robust import ROBUST_LOSSES
 from posenet.losses.rotation import ROTATION_LOSSES
@@ -34,10 +34,6 @@ class PoseLoss(nn.Module):
         super().__init__()
         self.rotation_loss = look_up(ROTATION_LOSSES, config.rotation, "rotation loss")
         self.translation_loss = look_up(ROBUST_LOSSES, config.translation, "translation loss")
-        if not config.translation_scale > 0:
-            raise UsageError(
-                f"loss.translation_scale: expected metres > 0, found {config.translation_scale}"
-            )
         self.config = config
         self.log_variance = None
         if config.weighting == "learned":

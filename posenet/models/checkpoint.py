@@ -26,7 +26,7 @@ class Checkpoint(NamedTuple):
     Attributes:
         network: In evaluation mode, on the CPU.
         config: The settings it was trained with.
-        intrinsics: The camera of its training images, at the network's image size.
+        intrinsics: The camera of its training images, at their size on disk.
         scene: Name of the scene it knows.
         epoch: Epochs it was trained for.
     """
@@ -93,7 +93,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path}: written by posenet {content['posenet_version']} in format "
             f"{content['format']}, this version reads up to {CHECKPOINT_FORMAT}; "
-            "run: pip install -U camera-posenet"
+            "update posenet"
         )
     try:
         config = config_from_dict(content["config"])

@@ -28,7 +28,7 @@ class PoseNetwork(nn.Module):
     pixel_std: Tensor
     rotation_center: Tensor
     translation_center: Tensor
-    translation_scale: Tensor
+    translation_spread: Tensor
 
     def __init__(self, model: ModelConfig, data: DataConfig, weights: str | None = None) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class PoseNetwork(nn.Module):
         )
         self.register_buffer("rotation_center", torch.eye(3))
         self.register_buffer("translation_center", torch.zeros(3))
-        self.register_buffer("translation_scale", torch.ones(()))
+        self.register_buffer("translation_spread", torch.ones(()))
         self.train()
 
     def fit_statistics(self, poses: Pose) -> None:
@@ -69,7 +69,7 @@ class PoseNetwork(nn.Module):
         spread = (poses.translation - center).square().sum(dim=-1).mean().sqrt()
         self.rotation_center.copy_(mean_rotation(poses.rotation))
         self.translation_center.copy_(center)
-        self.translation_scale.copy_(spread.clamp_min(1e-6))
+        self.translation_spread.copy_(spread.clamp_min(1e-6))
 
     def train(self, mode: bool = True) -> "PoseNetwork":
         """Switch dropout and batch statistics; frozen normalisation layers stay as they are."""
@@ -97,8 +97,13 @@ class PoseNetwork(nn.Module):
             rotation = self.representation.to_rotation(raw_rotation + self.identity)
             return Pose(
                 self.rotation_center @ rotation,
-                raw_translation * self.translation_scale + self.translation_center,
+                raw_translation * self.translation_spread + self.translation_center,
             )
+
+
+def to_float(image: Tensor) -> Tensor:
+    """Images in [0, 1] from bytes; bytes are cheaper to move between processes and devices."""
+    return image.float() / 255.0
 
 
 def _branch(inputs: int, outputs: int, hidden: int = 256) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""What happens around the training steps: checkpoints, progress, a stop on a broken loss."""
+"""What happens around the training steps: checkpoints, metrics, progress."""
 
 import csv
 from pathlib import Path
@@ -19,7 +19,7 @@ class KeepCheckpoints(lightning.Callback):
     Args:
         folder: Where to write.
         config: Settings that travel with the weights.
-        intrinsics: The camera of the training images at the network's size.
+        intrinsics: The camera of the training images at their size on disk.
         scene: Name of the scene.
     """
 

@@ -4,15 +4,17 @@ import math
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from posenet.config import LossConfig, OptimizationConfig
 from posenet.datasets.loader import Sample
+from posenet.errors import DataError
 from posenet.geometry import Pose, geodesic_distance, translation_distance
 from posenet.losses import PoseLoss
-from posenet.models.network import PoseNetwork
+from posenet.models.network import PoseNetwork, to_float
 
 
 class TrainingModule(lightning.LightningModule):
@@ -42,9 +44,8 @@ class TrainingModule(lightning.LightningModule):
         self.seed = seed
         self.averaged: AveragedModel | None = None
         if optimization.ema_decay > 0:
-            average = get_ema_multi_avg_fn(optimization.ema_decay)
             # Batch statistics are averaged too: they belong to the averaged weights.
-            self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+            self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True)
         self._errors: list[Tensor] = []
 
     @property
@@ -54,14 +55,33 @@ class TrainingModule(lightning.LightningModule):
             return self.network
         return self.averaged.module
 
+    def _average(self, averaged: list[Tensor], current: list[Tensor], steps: Tensor) -> None:
+        """Exponential moving average whose memory is at most a tenth of the steps so far.
+
+        A constant decay would keep the weights of the first steps in short runs.
+        """
+        count = int(steps)
+        decay = min(self.optimization.ema_decay, (1 + count) / (10 + count))
+        for kept, new in zip(averaged, current, strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(new, 1.0 - decay)
+            else:  # a count of batches
+                kept.copy_(new)
+
     def on_train_batch_start(self, *_: Any) -> None:
         """Make dropout a function of (seed, step), so that a resumed run is the same run."""
-        torch.manual_seed(hash((self.seed, self.global_step)))
+        state = np.random.SeedSequence((self.seed, self.global_step)).generate_state(1)
+        torch.manual_seed(int(state[0]))
 
     def training_step(self, batch: Sample, batch_index: int) -> dict[str, Tensor]:
         """Loss and mean errors of one batch."""
         prediction = self.network(to_float(batch.image))
         terms = self.loss(prediction, batch.pose)
+        if not torch.isfinite(terms.total):
+            raise DataError(
+                f"the loss is {float(terms.total.detach())} at step {self.global_step + 1}; the "
+                "last checkpoint is kept, try a lower --optimization.learning_rate"
+            )
         with torch.no_grad():
             rotation_deg, translation_m = _errors(prediction, batch.pose)
         errors = {"rotation_deg": rotation_deg.mean(), "translation_m": translation_m.mean()}
@@ -125,11 +145,6 @@ class TrainingModule(lightning.LightningModule):
             }
             for (in_backbone, decayed), parameters in groups.items()
         ]
-
-
-def to_float(image: Tensor) -> Tensor:
-    """Images in [0, 1] from bytes; bytes are cheaper to move between processes and devices."""
-    return image.float() / 255.0
 
 
 def _errors(prediction: Pose, target: Pose) -> tuple[Tensor, Tensor]:

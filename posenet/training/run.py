@@ -8,9 +8,11 @@ validation), ``last.pt`` and ``resume.ckpt``.
 import json
 import logging
 import platform
+import signal
 import sys
+import threading
 import warnings
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,12 +52,10 @@ class TrainingResult(NamedTuple):
     Attributes:
         folder: The run folder.
         best_epoch: The epoch kept as best; 0 without validation.
-        metrics: Last logged values by name.
     """
 
     folder: Path
     best_epoch: int
-    metrics: dict[str, float]
 
 
 def train(config: Config, *, resume: bool = False) -> TrainingResult:
@@ -70,19 +70,25 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         KeyboardInterrupt: The user stopped it; the folder holds a usable checkpoint.
     """
     _quiet_lightning()
-    _require_accelerator(config.trainer.accelerator)
+    _accelerator(config.trainer.accelerator)  # refused before images are decoded
     folder = run_folder(config)
     checkpoints = folder / "checkpoints"
     resume_file = checkpoints / "resume.ckpt"
     _require_fresh_or_same(config, folder, resume_file, resume)
 
     lightning.seed_everything(config.seed, verbose=False)
+    wants_depth = config.augment.depth_share > 0 or config.augment.fill_from > 0
     with report_progress("decoding images") as report:
-        scene = load_scene(config.data, with_depth=config.augment.depth_share > 0, report=report)
+        scene = load_scene(config.data, with_depth=wants_depth, report=report)
     say(
         f"{config.data.root}: {len(scene.split.train)} training, "
         f"{len(scene.split.validation)} validation, {len(scene.split.test)} test frames"
     )
+    if wants_depth and scene.images.depth is None:
+        say("no frame has depth: augment.depth_share and augment.fill_from have no effect")
+    names = _split_names(scene)
+    if resume:
+        _require_same_split(folder / "split.json", names)
     network = PoseNetwork(config.model, config.data)
     training_frames = [scene.frames[i] for i in scene.split.train]
     poses = stack_poses([frame.pose for frame in training_frames])
@@ -100,11 +106,14 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
 
     checkpoints.mkdir(parents=True, exist_ok=True)
     if not resume:
-        _describe_run(folder, config, scene)
-    camera = training_frames[0].intrinsics.resized(config.data.width, config.data.height)
+        _describe_run(folder, config, names)
+    camera = training_frames[0].intrinsics
     keeper = KeepCheckpoints(checkpoints, config, camera, Path(config.data.root).resolve().name)
     trainer = _make_trainer(config, folder, keeper, validates=bool(scene.split.validation))
-    validation = plain_loader(scene, scene.split.validation, config.optimization.batch_size)
+    validation = plain_loader(
+        scene, config.data, scene.split.validation, config.optimization.batch_size
+    )
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(
             module,
@@ -115,9 +124,11 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         )
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
     plot_training_curves(folder / "training_curves.png", read_metrics(folder / "metrics.csv"))
-    return TrainingResult(folder, keeper.best_epoch, metrics)
+    return TrainingResult(folder, keeper.best_epoch)
 
 
 def run_folder(config: Config) -> Path:
@@ -147,7 +158,7 @@ def _make_trainer(
         callbacks.append(EarlyStopping("validation_score", patience=config.optimization.patience))
     logger = TensorBoardLogger(folder, name="tensorboard", version="")
     return lightning.Trainer(
-        accelerator=config.trainer.accelerator,
+        accelerator=_accelerator(config.trainer.accelerator),
         devices=1,
         precision=_precision(config),
         max_epochs=config.optimization.epochs,
@@ -164,32 +175,37 @@ def _make_trainer(
     )
 
 
-def _require_accelerator(name: str) -> None:
+def _accelerator(name: str) -> str:
+    """What ``auto`` means: a CUDA GPU or the CPU. Apple's GPU has no float64, which 9d needs."""
     available = {"gpu": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if name in available and not available[name]():
         raise UsageError(
             f"trainer.accelerator: {name} was asked for, and torch finds none here; use auto or cpu"
         )
+    if name == "auto":
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    return name
 
 
 def _precision(config: Config) -> str:
     if config.trainer.precision == "auto":
-        on_gpu = config.trainer.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+        on_gpu = _accelerator(config.trainer.accelerator) == "gpu"
         return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
     return {"32": "32-true", "bf16": "bf16-mixed"}[config.trainer.precision]
 
 
 def _require_fresh_or_same(config: Config, folder: Path, resume_file: Path, resume: bool) -> None:
     if not resume:
-        if (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir()):
+        if any(resume_file.parent.glob("*")):
+            cure = "continue it with --resume, or" if resume_file.is_file() else "delete it, or"
             raise DataError(
-                f"{folder}: already holds a run; continue it with --resume, or choose another "
-                "folder with --output"
+                f"{folder}: already holds a run; {cure} choose another folder with --output"
             )
         return
     if not resume_file.is_file():
         raise DataError(
-            f"{folder}: no run to resume ({resume_file.name} is missing); drop --resume"
+            f"{folder}: expected a run to resume, found no {resume_file.name} (it is written after "
+            "the first epoch); start a run with another --output"
         )
     before, now = _flat(load_config(folder / "config.yaml")), _flat(config)
     changed = [name for name in now if now[name] != before[name] and name not in _FREE_TO_CHANGE]
@@ -210,7 +226,7 @@ def _flat(config: Config) -> dict[str, object]:
     return flat
 
 
-def _describe_run(folder: Path, config: Config, scene: Scene) -> None:
+def _describe_run(folder: Path, config: Config, names: dict[str, list[str]]) -> None:
     (folder / "config.yaml").write_text(dump_config(config))
     packages = ("torch", "torchvision", "lightning", "kornia", "roma", "opencv-python", "numpy")
     environment = {
@@ -219,14 +235,34 @@ def _describe_run(folder: Path, config: Config, scene: Scene) -> None:
         "platform": platform.platform(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": sys.argv,
-        **{name: version(name) for name in packages},
+        **{name: _version(name) for name in packages},
     }
     (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
-    names = {
+    (folder / "split.json").write_text(json.dumps(names, indent=1) + "\n")
+
+
+def _split_names(scene: Scene) -> dict[str, list[str]]:
+    return {
         part: [scene.frames[i].name for i in indices]
         for part, indices in scene.split._asdict().items()
     }
-    (folder / "split.json").write_text(json.dumps(names, indent=1) + "\n")
+
+
+def _require_same_split(path: Path, names: dict[str, list[str]]) -> None:
+    before = json.loads(path.read_text())
+    for part, frames in names.items():
+        if frames != before[part]:
+            raise DataError(
+                f"{path}: the {part} frames are not those the run began with ({len(before[part])} "
+                f"then, {len(frames)} now); restore the dataset, or start a run with --output"
+            )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # OpenCV goes by several names
+        return None
 
 
 def _quiet_lightning() -> None:

@@ -10,7 +10,9 @@ from scipy.spatial.transform import Rotation
 from posenet.config import AugmentConfig
 from posenet.datasets.augment import (
     UNSEEN,
+    DepthView,
     View,
+    fill_unseen,
     moved_view,
     random_colors,
     random_view,
@@ -71,7 +73,7 @@ def test_a_turned_view_shows_points_where_its_pose_says(name):
     image = np.uint8(np.clip(blobs * 250, 0, 250))[..., None].repeat(3, axis=2)
 
     turn = Rotation.from_euler("xyz", TURNS[name], degrees=True).as_matrix()
-    turned = turned_view(View(image, *POSE), camera, turn)
+    turned, _ = turned_view(View(image, *POSE), camera, turn)
     np.testing.assert_array_equal(turned.translation, POSE[1])
     expected = project(points, turned.rotation, turned.translation, camera)
     checked = 0
@@ -88,7 +90,7 @@ def test_a_turned_view_shows_points_where_its_pose_says(name):
 
 def test_a_turned_view_is_grey_where_nothing_was_seen():
     view = View(np.zeros((24, 32, 3), np.uint8), *POSE)
-    turned = turned_view(view, SMALL, Rotation.from_euler("y", 30, degrees=True).as_matrix())
+    turned, _ = turned_view(view, SMALL, Rotation.from_euler("y", 30, degrees=True).as_matrix())
     assert (turned.image[:, -5:] == UNSEEN).all()  # Turned right: the right rim is new.
     assert (turned.image[6:-6, :10] == 0).all()
 
@@ -122,7 +124,7 @@ def test_a_moved_view_is_the_view_from_the_pose_it_returns(room, room_views, nam
     degrees, shift = MOVES[name]
     turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
     for view, depth in room_views:
-        moved = moved_view(view, depth, ROOM_CAMERA, turn, np.array(shift))
+        moved, _ = moved_view(DepthView(view, depth), ROOM_CAMERA, turn, np.array(shift))
         seen = (moved.image != UNSEEN).any(axis=2)
         assert seen.mean() > 0.6
 
@@ -151,19 +153,53 @@ def test_a_moved_view_is_the_view_from_the_pose_it_returns(room, room_views, nam
 def test_a_view_that_is_only_turned_is_the_same_from_depth_as_from_the_homography(room_views):
     turn = Rotation.from_euler("xyz", (3, 6, -4), degrees=True).as_matrix()
     for view, depth in room_views:
-        moved = moved_view(view, depth, ROOM_CAMERA, turn, np.zeros(3)).image.astype(int)
-        turned = turned_view(view, ROOM_CAMERA, turn).image
+        moved = moved_view(DepthView(view, depth), ROOM_CAMERA, turn, np.zeros(3))[0].image.astype(
+            int
+        )
+        turned = turned_view(view, ROOM_CAMERA, turn)[0].image
         assert np.mean(np.abs(moved - turned).max(axis=2) < 8) > 0.95
 
 
-def test_too_many_holes_give_no_moved_view():
+def test_what_has_no_depth_is_not_seen():
     view, depth = noise_view(), np.full((24, 32), 2000, np.uint16)
     depth[:, :16] = 0
-    still = (SMALL, np.eye(3), np.zeros(3))
-    assert moved_view(view, depth, *still, max_hole_share=0.4) is None
-    moved = moved_view(view, depth, *still, max_hole_share=0.6)
+    moved, seen = moved_view(DepthView(view, depth), SMALL, np.eye(3), np.zeros(3))
     np.testing.assert_array_equal(moved.image[:, 16:], view.image[:, 16:])
     assert (moved.image[:, :14] == UNSEEN).all()
+    assert not seen[:, :14].any()
+    assert seen[1:-1, 17:-1].all()
+
+
+def test_only_what_is_unseen_is_filled_in_and_the_first_filler_wins():
+    view, depth = noise_view(), np.full((24, 32), 2000, np.uint16)
+    red, blue = (View(np.full_like(view.image, c), *view[1:]) for c in ((200, 0, 0), (0, 0, 200)))
+    half = depth.copy()
+    half[:, :8] = 0
+    seen = np.zeros((24, 32), bool)
+    seen[:, 24:] = True
+    filled = fill_unseen(view, seen, [DepthView(red, half), DepthView(blue, depth)], SMALL).image
+    np.testing.assert_array_equal(filled[:, 24:], view.image[:, 24:])
+    assert (filled[1:-1, 10:24] == (200, 0, 0)).all()
+    assert (filled[1:-1, 1:6] == (0, 0, 200)).all()
+    assert fill_unseen(view, ~seen | seen, [DepthView(red, depth)], SMALL).image is not red.image
+
+
+def test_what_was_not_seen_is_rendered_as_it_is(room):
+    """Turn a toy room camera away, fill in from a second camera, compare with the true view."""
+    (rotations, centers) = trajectory(0, 0, 60)
+    first, second = (
+        DepthView(View(color, rotations[i], centers[i]), np.rint(1000 * depth).astype(np.uint16))
+        for i in (10, 14)
+        for color, depth in [room.render(rotations[i], centers[i], ROOM_CAMERA)]
+    )
+    turn = first.view.rotation.T @ second.view.rotation
+    turned, seen = turned_view(first.view, ROOM_CAMERA, turn)
+    filled = fill_unseen(turned, seen, [second], ROOM_CAMERA)
+    truth, _ = room.render(filled.rotation, filled.translation, ROOM_CAMERA)
+    difference = np.abs(filled.image.astype(int) - truth)[~seen]
+    assert (~seen).mean() > 0.05
+    assert np.median(difference) < 12
+    assert np.median(np.abs(turned.image.astype(int) - truth)[~seen]) > 25
 
 
 def test_a_random_view_with_too_many_holes_is_turned_instead():
@@ -176,7 +212,7 @@ def test_a_random_view_with_too_many_holes_is_turned_instead():
         np.testing.assert_array_equal(found.translation, view.translation)
         turn = view.rotation.T @ found.rotation
         assert not np.allclose(turn, np.eye(3))
-        np.testing.assert_allclose(found.image, turned_view(view, SMALL, turn).image, atol=1)
+        np.testing.assert_allclose(found.image, turned_view(view, SMALL, turn)[0].image, atol=1)
 
 
 # ---------------------------------------------------------------------------------- random views

@@ -1,6 +1,7 @@
 """Decoding: a whole image or an error. The cache: built once, rebuilt when needed, never half."""
 
 import os
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -119,11 +120,15 @@ def decoded(monkeypatch):
     """The paths that are decoded, as they are."""
     paths = []
 
-    def read(path):
-        paths.append(path)
-        return read_image(path)
+    def watch(name, read):
+        def read_and_note(path):
+            paths.append(path)
+            return read(path)
 
-    monkeypatch.setattr(images, "read_image", read)
+        monkeypatch.setattr(images, name, read_and_note)
+
+    watch("read_image", read_image)
+    watch("read_depth", read_depth)
     return paths
 
 
@@ -132,7 +137,7 @@ def test_the_cache_holds_what_the_files_hold(frames, tmp_path):
     cached = cache_images(
         frames, 32, 24, tmp_path / "a" / "b", with_depth=True, report=lambda *s: steps.append(s)
     )
-    assert steps == [(done, 9) for done in range(1, 10)]
+    assert steps == [(done, 9) for done in range(1, 10)] * 2  # colour, then depth
     assert cached.color.shape == (9, 24, 32, 3)
     assert cached.depth.shape == (9, 24, 32)
     assert (cached.color.dtype, cached.depth.dtype) == (np.uint8, np.uint16)
@@ -174,15 +179,19 @@ def each(**changes):
     return lambda frames: ([replace(frame, **changes) for frame in frames], {})
 
 
-CHANGES = {
-    "an image": lambda frames: touch(frames, frames[4].image_path),
-    "a depth image": lambda frames: touch(frames, frames[4].depth_path),
-    "width": lambda frames: (frames, {"width": 40}),
-    "height": lambda frames: (frames, {"height": 32}),
-    "depth camera": each(depth_camera=None),
-    "color camera": lambda frames: each(intrinsics=frames[0].intrinsics.resized(60, 48))(frames),
-    "order": lambda frames: (frames[::-1], {}),
-    "fewer frames": lambda frames: (frames[:5], {}),
+BOTH = {"color", "depth"}
+CHANGES = {  # what changes, and which of the two caches depends on it
+    "an image": (lambda frames: touch(frames, frames[4].image_path), {"color"}),
+    "a depth image": (lambda frames: touch(frames, frames[4].depth_path), {"depth"}),
+    "width": (lambda frames: (frames, {"width": 40}), BOTH),
+    "height": (lambda frames: (frames, {"height": 32}), BOTH),
+    "depth camera": (each(depth_camera=None), {"depth"}),
+    "color camera": (
+        lambda frames: each(intrinsics=replace(frames[0].intrinsics, focal_x=50.0))(frames),
+        {"depth"},
+    ),
+    "order": (lambda frames: (frames[::-1], {}), BOTH),
+    "fewer frames": (lambda frames: (frames[:5], {}), BOTH),
 }
 
 
@@ -191,9 +200,12 @@ def test_the_cache_is_rebuilt_when_this_changes(frames, tmp_path, decoded, chang
     settings = {"width": 32, "height": 24, "folder": tmp_path / "c", "with_depth": True}
     cache_images(frames, **settings)
     decoded.clear()
-    changed, new_settings = CHANGES[change](frames)
+    make_change, rebuilt = CHANGES[change]
+    changed, new_settings = make_change(frames)
     cached = cache_images(changed, **settings | new_settings)
-    assert len(decoded) == len(changed) == len(cached.color)
+    assert {path.name.split(".")[1] for path in decoded} == rebuilt
+    assert len(decoded) == len(changed) * len(rebuilt)
+    assert len(cached.color) == len(changed)
 
 
 def test_the_color_cache_ignores_what_only_depth_depends_on(frames, tmp_path, decoded):
@@ -241,6 +253,24 @@ def test_a_build_cut_off_between_its_files_is_no_cache(frames, tmp_path, decoded
         cache_images(frames, 32, 24, tmp_path / "c", with_depth=True)
         assert len(decoded) == 9, path.name
         assert path.read_bytes() == kept
+
+
+def test_an_image_of_another_size_is_named_by_the_cache(frames, tmp_path):
+    path = frames[7].image_path
+    cv2.imwrite(str(path), NOISE[:, ::2])
+    with pytest.raises(DataError, match=r"expected 64x48 pixels .*found \d+x48") as caught:
+        cache_images(frames, 32, 24, tmp_path / "c")
+    assert str(path) in str(caught.value)
+
+
+def test_a_worker_gets_the_names_of_the_files_not_a_copy(frames, tmp_path):
+    cached = cache_images(frames, 320, 240, tmp_path / "c", with_depth=True)
+    pickled = pickle.dumps(cached)
+    assert len(pickled) < 2000
+    again = pickle.loads(pickled)
+    np.testing.assert_array_equal(again.color, cached.color)
+    np.testing.assert_array_equal(again.depth, cached.depth)
+    assert isinstance(again.color, np.memmap)
 
 
 def test_a_truncated_image_is_named_by_the_cache(frames, tmp_path):

@@ -120,7 +120,7 @@ def test_another_seed_epoch_or_position_is_another_view(scene, change):
 def test_without_ranges_an_augmented_sample_is_the_plain_one(scene):
     for index in range(3):
         augmented = AugmentedDataset(scene, STILL, WIDTH, HEIGHT)[Draw(0, 0, 9, index)]
-        assert_same(augmented, PlainDataset(scene, [index])[0])
+        assert_same(augmented, PlainDataset(scene, [index], WIDTH, HEIGHT)[0])
 
 
 def test_only_frames_with_depth_are_moved(scene):
@@ -139,7 +139,7 @@ def test_only_frames_with_depth_are_moved(scene):
 
 
 def test_the_plain_dataset_is_the_cache_and_the_poses(scene):
-    dataset = PlainDataset(scene, [12, 4])
+    dataset = PlainDataset(scene, [12, 4], WIDTH, HEIGHT)
     assert len(dataset) == 2
     for position, index in enumerate((12, 4)):
         image, pose, found = dataset[position]
@@ -154,7 +154,7 @@ def test_the_plain_dataset_is_the_cache_and_the_poses(scene):
 
 def test_the_cache_is_left_alone(scene):
     before = scene.images.color.copy()
-    PlainDataset(scene, [0])[0].image.zero_()
+    PlainDataset(scene, [0], WIDTH, HEIGHT)[0].image.zero_()
     AugmentedDataset(scene, STILL, WIDTH, HEIGHT)[Draw(0, 0, 0, 0)].image.zero_()
     np.testing.assert_array_equal(scene.images.color, before)
 
@@ -191,7 +191,7 @@ def test_a_batch_stacks_its_samples(scene):
         assert set(batch.index.tolist()) <= set(scene.split.train)
     for batch in batches(scene, augment=STILL):
         for k, index in enumerate(batch.index.tolist()):
-            expected = PlainDataset(scene, [index])[0]
+            expected = PlainDataset(scene, [index], WIDTH, HEIGHT)[0]
             assert torch.equal(batch.image[k], expected.image)
             assert torch.equal(batch.pose.rotation[k], expected.pose.rotation)
 
@@ -206,7 +206,7 @@ def test_a_ragged_last_batch_is_dropped_unless_it_is_the_only_one(scene, batch_s
 
 
 def test_plain_batches_are_in_order_and_complete(scene):
-    found = list(plain_loader(scene, [11, 3, 7], batch_size=2))
+    found = list(plain_loader(scene, DATA, [11, 3, 7], batch_size=2))
     assert [batch.index.tolist() for batch in found] == [[11, 3], [7]]
     assert found[1].image.shape == (1, 3, HEIGHT, WIDTH)
 

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image
 
 from posenet.datasets.formats.seven_scenes import COLOR_CAMERA, DEPTH_CAMERA, read_seven_scenes
+from posenet.datasets.images import read_image
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
 
@@ -111,7 +113,7 @@ POSE, IMAGE = "seq-01/frame-000001.pose.txt", "seq-01/frame-000000.color.jpg"
 BAD_FILES = {
     "missing root": ("", None, "--data.root"),
     "missing split file": (SPLIT, None, "each with a line such as 'sequence1'"),
-    "missing test split file": ("TestSplit.txt", None, "each with a line such as 'sequence1'"),
+    "empty test split file": ("TestSplit.txt", "\n", "add a line such as 'sequence1'"),
     "empty split file": (SPLIT, " \n\n", "add a line such as 'sequence1'"),
     "garbage split line": (SPLIT, "sequence1\nkitchen\n", "TrainSplit.txt:2: .*correct the line"),
     "binary split file": (SPLIT, b"\xff\xfe\x00\x81", "correct the line"),
@@ -188,3 +190,25 @@ def test_real_frames(redkitchen):
     # As shipped they are not.
     raw = np.stack([np.loadtxt(redkitchen / f"{frame.name}.pose.txt") for frame in frames[:50]])
     assert np.abs(raw[:, :3, :3].swapaxes(1, 2) @ raw[:, :3, :3] - np.eye(3)).max() > 1e-5
+
+
+def test_a_scene_of_ones_own_needs_no_test_split(tiny_scene):
+    (tiny_scene / "TestSplit.txt").unlink()
+    assert {frame.split for frame in read_seven_scenes(tiny_scene)} == {"train"}
+
+
+def test_a_camera_of_other_proportions_is_refused(tiny_scene):
+    wide = Intrinsics(900.0, 900.0, 640.0, 360.0, 1280, 720)
+    with pytest.raises(DataError, match=r"1280x720 camera, found 64x48; .*--data.intrinsics"):
+        read_seven_scenes(tiny_scene, wide)
+
+
+def test_a_photograph_turned_by_exif_has_its_upright_size(tiny_scene):
+    upright = Intrinsics(52.5, 52.5, 23.5, 31.5, 48, 64)
+    for path in sorted(tiny_scene.rglob("*.color.*")):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        Image.open(path).convert("RGB").save(path, exif=exif)
+    frame = read_seven_scenes(tiny_scene, upright)[0]
+    assert (frame.intrinsics.width, frame.intrinsics.height) == (48, 64)
+    assert read_image(frame.image_path).shape == (64, 48, 3)

@@ -26,9 +26,8 @@ def network():
 
 
 def localizer_for(network, camera=CAMERA):
-    intrinsics = camera.resized(DATA.width, DATA.height)
     config = Config(data=DATA, model=MODEL)
-    return Localizer(Checkpoint(network, config, intrinsics, "room", 1), "cpu")
+    return Localizer(Checkpoint(network, config, camera, "room", 1), "cpu")
 
 
 def picture(width, height, seed=0):
@@ -43,9 +42,10 @@ def picture(width, height, seed=0):
         (CAMERA, 641, 480, False),
         (CAMERA, 480, 640, True),
         (CAMERA, 1920, 1080, True),
-        # 16:9 squeezed to the network's 4:3: the same proportions again are no reason to pad
-        (Intrinsics(900, 900, 640, 360, 1280, 720), 1920, 1080, False),
-        (Intrinsics(900, 900, 640, 360, 1280, 720), 640, 480, True),
+        # 16:9 squeezed to the network's 4:3: the same proportions again are no reason to pad,
+        # nor are pixels that are not quite square
+        (Intrinsics(900, 880, 640, 360, 1280, 720), 1920, 1080, False),
+        (Intrinsics(900, 880, 640, 360, 1280, 720), 640, 480, True),
     ],
 )
 def test_only_other_proportions_are_padded(network, camera, width, height, padded):
@@ -97,9 +97,8 @@ def test_images_are_found_in_folders_but_not_depth(tmp_path):
     for name in ("b/2.JPG", "b/1.png", "b/1.depth.png", "b/notes.txt", "odd.dat"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = find_images([tmp_path / "odd.dat", tmp_path / "b"])
-    assert [path.name for path in found] == ["odd.dat", "1.png", "2.JPG"]
+    assert [path.name for path in find_images(tmp_path / "b")] == ["1.png", "2.JPG"]
+    assert find_images(tmp_path / "odd.dat") == [tmp_path / "odd.dat"]
     (tmp_path / "empty").mkdir()
-    for missing in ("empty", "nowhere"):
-        with pytest.raises(DataError, match=missing):
-            find_images([tmp_path / missing])
+    with pytest.raises(DataError, match="empty: holds no image"):
+        find_images(tmp_path / "empty")

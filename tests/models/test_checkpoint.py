@@ -131,7 +131,7 @@ DAMAGE = {  # what happens to the file, and what the error says after its name
     "newer": (
         lambda p: change(p, format=CHECKPOINT_FORMAT + 1, posenet_version="9.1"),
         f"written by posenet 9.1 in format {CHECKPOINT_FORMAT + 1}, this version reads up to "
-        f"{CHECKPOINT_FORMAT}; run: pip install -U camera-posenet",
+        f"{CHECKPOINT_FORMAT}; update posenet",
     ),
     "no network": (lambda p: change(p, network=...), "does not fit together .'network'"),
     "no camera": (lambda p: change(p, intrinsics=...), "does not fit together .'intrinsics'"),

@@ -113,13 +113,13 @@ def test_statistics_are_those_of_the_training_poses():
     )
     torch.testing.assert_close(network.translation_center, poses.translation.mean(dim=0))
     variance = poses.translation.var(dim=0, correction=0).sum()
-    torch.testing.assert_close(network.translation_scale, variance.sqrt())
+    torch.testing.assert_close(network.translation_spread, variance.sqrt())
 
 
 def test_a_single_training_pose_leaves_a_scale_to_divide_by():
     network = make_network()
     network.fit_statistics(Pose(*(part[:1] for part in training_poses())))
-    assert network.translation_scale > 0
+    assert network.translation_spread > 0
 
 
 @ALL_REPRESENTATIONS
@@ -128,7 +128,7 @@ def test_statistics_travel_with_the_weights(rotation, tmp_path):
     network.fit_statistics(training_poses())
     torch.save(network.state_dict(), tmp_path / "network.pt")
     state = torch.load(tmp_path / "network.pt", weights_only=True)
-    statistics = ("rotation_center", "translation_center", "translation_scale")
+    statistics = ("rotation_center", "translation_center", "translation_spread")
     assert {*statistics, "pixel_mean", "pixel_std"} <= state.keys()
     torch.manual_seed(1)
     other = PoseNetwork(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from posenet.datasets.frame import DepthCamera, Frame
 from posenet.errors import DataError
@@ -23,6 +23,9 @@ SPLIT_FILES = {"train": "TrainSplit.txt", "test": "TestSplit.txt"}
 # A rotation further than this from SO(3) (Frobenius norm) is no rotation with noise.
 # The worst label of the original dataset is at about 0.05.
 MAX_ROTATION_DEFECT = 0.2
+# Images whose proportions differ by less than this from the camera's differ by a rounded pixel.
+SAME_ASPECT = 0.01
+TURNED_BY_EXIF = (5, 6, 7, 8)  # orientations in which width and height change places
 _COLOR = re.compile(r"frame-(\d+)\.color\.(png|jpg)")
 
 
@@ -32,7 +35,8 @@ def read_seven_scenes(
     """Read the frames of one scene, in the order of the split files.
 
     Args:
-        root: The scene's folder, with ``TrainSplit.txt``, ``TestSplit.txt`` and ``seq-XX/``.
+        root: The scene's folder, with ``TrainSplit.txt``, ``seq-XX/`` and, unless there is nothing
+            to test on, ``TestSplit.txt``.
         camera: The colour camera at any size; the frames' own size decides the scale. The
             dataset's 525 px camera when omitted.
         depth_registered: Whether depth pixels are colour pixels, as in rendered scenes.
@@ -48,7 +52,9 @@ def read_seven_scenes(
             f"{root}: expected the folder of a 7-Scenes scene, found nothing; "
             "give it with --data.root (with --root to posenet evaluate)"
         )
-    splits = {split: _sequences(root / name) for split, name in SPLIT_FILES.items()}
+    splits = {"train": _sequences(root / SPLIT_FILES["train"]), "test": []}
+    if (root / SPLIT_FILES["test"]).exists():  # a scene of one's own may have no test sequences
+        splits["test"] = _sequences(root / SPLIT_FILES["test"])
     shared = set(splits["train"]) & set(splits["test"])
     if shared:
         raise DataError(
@@ -109,7 +115,7 @@ def _read_sequence(
             f"{folder}: holds no frame-XXXXXX.color.png or .jpg; "
             "unpack the sequence's zip file there"
         )
-    intrinsics = camera.resized(*_image_size(next(iter(images.values()))))
+    intrinsics = _fit_camera(camera, next(iter(images.values())))
     frames = []
     for _, image_path in sorted(images.items()):
         stem = image_path.name.split(".")[0]
@@ -129,12 +135,22 @@ def _read_sequence(
     return frames
 
 
-def _image_size(path: Path) -> tuple[int, int]:
+def _fit_camera(camera: Intrinsics, path: Path) -> Intrinsics:
+    """The camera at the size of an image, which must have its proportions."""
     try:
         with Image.open(path) as image:
-            return image.size
+            width, height = image.size
+            if image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED_BY_EXIF:
+                width, height = height, width
     except (OSError, UnidentifiedImageError) as error:
         raise DataError(f"{path}: not a readable image ({error}); download it again") from error
+    if abs(width / height / (camera.width / camera.height) - 1.0) > SAME_ASPECT:
+        raise DataError(
+            f"{path}: expected an image with the proportions of the {camera.width}x{camera.height} "
+            f"camera, found {width}x{height}; give the camera that took it with "
+            '--data.intrinsics "[fx, fy, cx, cy, width, height]"'
+        )
+    return camera.resized(width, height)
 
 
 def _read_pose(path: Path) -> Pose:
