@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -537,3 +538,93 @@ def test_an_unreadable_file_does_not_stop_the_others(
     for line, pose in zip(lines, expected, strict=True):
         rotation = Rotation.from_matrix(line["camera_to_world"]["rotation_matrix"])
         assert_pose(rotation, np.array(line["camera_center"]), pose)
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_a_usable_checkpoint_and_clear_advice(
+    train, tmp_path, monkeypatch
+):
+    step = TrainingModule.training_step
+
+    def interrupt(module, batch, batch_index):
+        if batch_index == 1:
+            raise KeyboardInterrupt
+        return step(module, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "training_step", interrupt)
+        assert train(tmp_path / "run").code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").epoch == 0
+    again = train(tmp_path / "run")
+    assert (again.code, "delete it, or choose another folder" in again.err) == (1, True)
+    resumed = train(tmp_path / "run", resume=True)
+    assert (resumed.code, "start a run with another --output" in resumed.err) == (1, True)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
+    train, tmp_path, monkeypatch
+):
+    forward = PoseNetwork.forward
+
+    def diverge(network, image):
+        pose = forward(network, image)
+        if network.training and diverge.calls == 4:
+            pose = Pose(pose.rotation, pose.translation * torch.nan)
+        diverge.calls += network.training
+        return pose
+
+    diverge.calls = 0
+    monkeypatch.setattr(PoseNetwork, "forward", diverge)
+    answer = train(tmp_path / "run")
+    assert answer.code == 1
+    assert "the loss is nan at step 5" in answer.err.splitlines()[-1]
+    kept = weights(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
+def test_a_run_is_neither_resumed_nor_tested_on_another_split(train, trained, room, tmp_path):
+    other = shutil.copytree(room, tmp_path / "room")
+    (other / "TrainSplit.txt").write_text("sequence2\nsequence3\n")
+    (other / "TestSplit.txt").write_text("sequence1\n")
+    run = shutil.copytree(trained.folder, tmp_path / "run")
+    resumed = train(run, resume=True, data__root=other)
+    assert (resumed.code, "frames are not those the run began with" in resumed.err) == (1, True)
+    before = (run / "evaluation.json").read_bytes() if (run / "evaluation.json").exists() else b""
+    tested = posenet("evaluate", run, "--root", other)
+    assert (tested.code, f"this run was trained on {TRAIN}/frame" in tested.err) == (1, True)
+    after = (run / "evaluation.json").read_bytes() if (run / "evaluation.json").exists() else b""
+    assert before == after
+
+
+def test_one_sequence_without_depth_and_without_a_test_split_is_enough(train, room, tmp_path):
+    scene = tmp_path / "scene"
+    shutil.copytree(room / TRAIN, scene / TRAIN, ignore=shutil.ignore_patterns("*.depth.png"))
+    (scene / "TrainSplit.txt").write_text("sequence1\n")
+    answer = train(tmp_path / "run", data__root=scene)
+    assert answer.code == 0
+    assert "no frame has depth" in answer.err
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert split["validation"] == names(TRAIN)[-2:]
+    assert split["train"] == names(TRAIN)[:-3]  # a gap of one frame
+    assert posenet("predict", tmp_path / "run", scene / TRAIN).out.count("\n") == FRAMES
+    tested = posenet("evaluate", tmp_path / "run")
+    assert (tested.code, "the test split has no frames" in tested.err) == (1, True)
+
+
+def test_training_stops_early_when_validation_gets_no_better(train, tmp_path, monkeypatch):
+    def never_better(module):
+        module._errors.clear()
+        module.log("validation_score", torch.tensor(1.0))
+
+    monkeypatch.setattr(TrainingModule, "on_validation_epoch_end", never_better)
+    train(tmp_path / "run", optimization__epochs=6, optimization__patience=1)
+    assert len(read_csv(tmp_path / "run" / "metrics.csv")) == 2
+
+
+def test_a_missing_path_does_not_stop_the_rest(trained, room):
+    image = room / TEST / "frame-000000.color.jpg"
+    answer = posenet("predict", trained.folder, "nowhere.jpg", room / TEST, room, image)
+    assert answer.code == 1
+    assert answer.out.count("\n") == FRAMES + 3 * FRAMES + 1
+    assert answer.err.count("posenet: error:") == 1
+    assert "nowhere.jpg" in answer.err
