@@ -1,6 +1,7 @@
 """Everything once, on a generated room: data, training, evaluation, prediction."""
 
 import importlib.util
+import shutil
 import sys
 import time
 from itertools import count
@@ -101,6 +102,8 @@ def _closing_words(output: Path, summary: dict[str, Any], seconds: float) -> str
         f"  {row['median_translation_m']:.2f} m and {row['median_rotation_deg']:5.1f} deg by {name}"
         for name, row in rows.items()
     )
+    # scripts/demo.sh runs us from an environment that is not on the caller's PATH.
+    command = "posenet" if shutil.which("posenet") else sys.argv[0]
     return f"""
 Done in {seconds / 60:.1f} min. Half of the test images are placed within
 {medians}
@@ -110,5 +113,5 @@ Open
   {output / "error_cdf.png"}          how often it is how wrong
   {output / "training_curves.png"}    how it learned
 Try
-  posenet predict {output} {output / "room" / "seq-06"} --format tum
-  posenet train --data.root YOUR_SCENE    a folder in the layout of 7-Scenes, see data/README.md"""
+  {command} predict {output} {output / "room" / "seq-06"} --format tum
+  {command} train --data.root YOUR_SCENE    a folder like those of 7-Scenes, see data/README.md"""
