@@ -1,5 +1,6 @@
 """Loading: what a batch holds follows from (seed, epoch) and nothing else."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -261,3 +262,14 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache_folder() == tmp_path / ".cache" / "posenet"
+
+
+def test_a_spawned_worker_gets_names_and_poses_not_pixels(tiny_scene, tmp_path):
+    """What macOS and Python 3.14 do to start a worker: pickle the dataset."""
+    settings = DataConfig(root=str(tiny_scene), width=320, height=240, cache=str(tmp_path / "c"))
+    loaded = load_scene(settings, with_depth=True)
+    dataset = AugmentedDataset(loaded, AugmentConfig(depth_share=1.0, fill_from=2), 320, 240)
+    pickled = pickle.dumps(dataset)
+    assert len(pickled) < 20_000 < loaded.images.color.nbytes
+    draw = Draw(0, 0, 0, loaded.split.train[0])
+    assert_same(pickle.loads(pickled)[draw], dataset[draw])
