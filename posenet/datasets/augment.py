@@ -92,8 +92,8 @@ def fill_unseen(
 ) -> View:
     """Render what a view has not seen from images that did, the first of them winning.
 
-    Without this, the outline of the unseen part tells a network how far the camera was turned, and
-    it learns to read that instead of the scene.
+    The outline of an unseen part gives away how far the camera was turned, which a network could
+    read instead of the scene.
 
     Args:
         view: A turned or moved view.
