@@ -33,7 +33,9 @@ class PoseLoss(nn.Module):
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
         self.rotation_loss = look_up(ROTATION_LOSSES, config.rotation, "rotation loss")
-        self.translation_loss = look_up(ROBUST_LOSSES, config.translation, "translation loss")
+        self.translation_loss = look_up(
+            ROBUST_LOSSES, config.translation, "translation loss"
+        ).function
         self.config = config
         self.log_variance = None
         if config.weighting == "learned":

@@ -69,7 +69,7 @@ def test_terms_are_means_of_angle_and_distance(rotation, translation):
     angles = ROTATION_LOSSES[rotation](prediction.rotation, target.rotation)
     distances = (prediction.translation - target.translation).square().sum(dim=1).sqrt()
     torch.testing.assert_close(terms.rotation, angles.sum() / COUNT)
-    costs = ROBUST_LOSSES[translation](distances / 0.3, reduction="none")
+    costs = ROBUST_LOSSES[translation].function(distances / 0.3, reduction="none")
     torch.testing.assert_close(terms.translation, costs.sum() / COUNT)
 
 

@@ -29,7 +29,7 @@ OVERFLOWS = {"l2"}  # its value at the largest float32 is no float32
 def evaluate(name: str, residual: torch.Tensor, scale: float = 1.0) -> list[torch.Tensor]:
     """Values and their slopes."""
     residual = residual.clone().requires_grad_()
-    values = ROBUST_LOSSES[name](residual, scale=scale, reduction="none")
+    values = ROBUST_LOSSES[name].function(residual, scale=scale, reduction="none")
     (slopes,) = torch.autograd.grad(values.sum(), residual)
     return [values.detach(), slopes]
 
@@ -69,7 +69,7 @@ def test_values_and_slopes_are_the_closed_form_to_rounding(name, dtype, bound):
     ],
 )
 def test_convention_is_barrons(name, residual, expected):
-    value = ROBUST_LOSSES[name](torch.tensor([residual], dtype=torch.float64))
+    value = ROBUST_LOSSES[name].function(torch.tensor([residual], dtype=torch.float64))
     assert value.item() == pytest.approx(expected, rel=1e-14)
 
 
@@ -92,8 +92,8 @@ def test_no_residual_costs_nothing_and_pulls_nowhere(name):
 @pytest.mark.parametrize("scale", [0.1, 7.0])
 def test_scale_is_in_the_unit_of_the_residual(name, scale):
     residual = torch.linspace(-3.0, 3.0, 12, dtype=torch.float64)
-    scaled = ROBUST_LOSSES[name](residual, scale=scale, reduction="none")
-    assert torch.equal(scaled, ROBUST_LOSSES[name](residual / scale, reduction="none"))
+    scaled = ROBUST_LOSSES[name].function(residual, scale=scale, reduction="none")
+    assert torch.equal(scaled, ROBUST_LOSSES[name].function(residual / scale, reduction="none"))
 
 
 @ALL_LOSSES
@@ -117,7 +117,7 @@ def test_every_float32_whose_loss_is_one_has_a_finite_loss_and_slope(name):
 def test_gradcheck(name):
     residual = torch.tensor([-40.0, -1.2, -0.3, 0.2, 0.8, 1.7, 2e6], dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda x: ROBUST_LOSSES[name](x, scale=0.5, reduction="none"),
+        lambda x: ROBUST_LOSSES[name].function(x, scale=0.5, reduction="none"),
         residual.requires_grad_(),
         rtol=1e-4,
     )
@@ -126,7 +126,7 @@ def test_gradcheck(name):
 @ALL_LOSSES
 def test_reductions(name):
     residual = torch.tensor([[0.3, -1.5, 2.0], [0.0, 8.0, -0.1]], dtype=torch.float64)
-    loss = ROBUST_LOSSES[name]
+    loss = ROBUST_LOSSES[name].function
     values = loss(residual, reduction="none")
     assert values.shape == residual.shape
     torch.testing.assert_close(loss(residual, reduction="sum"), values.sum())
@@ -138,10 +138,10 @@ def test_reductions(name):
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
 def test_scale_that_is_not_positive_is_refused(name, scale):
     with pytest.raises(ValueError, match=f"scale: expected a positive number, got {scale}"):
-        ROBUST_LOSSES[name](torch.ones(2), scale=scale)
+        ROBUST_LOSSES[name].function(torch.ones(2), scale=scale)
 
 
 @ALL_LOSSES
 def test_unknown_reduction_is_refused(name):
     with pytest.raises(ValueError, match="expected none, sum or mean, got 'median'"):
-        ROBUST_LOSSES[name](torch.ones(2), reduction="median")
+        ROBUST_LOSSES[name].function(torch.ones(2), reduction="median")
