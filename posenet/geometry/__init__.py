@@ -2,7 +2,12 @@
 
 from posenet.geometry.averaging import mean_rotation
 from posenet.geometry.cameras import Intrinsics, rotation_homography
-from posenet.geometry.geodesic import geodesic_distance, quaternion_geodesic_distance
+from posenet.geometry.geodesic import (
+    chordal_distance,
+    geodesic_distance,
+    quaternion_distance,
+    quaternion_geodesic_distance,
+)
 from posenet.geometry.poses import Pose, pose_from_matrix, stack_poses, translation_distance
 from posenet.geometry.rotations import (
     REPRESENTATIONS,
@@ -24,11 +29,13 @@ __all__ = [
     "Intrinsics",
     "Pose",
     "canonical_quaternion",
+    "chordal_distance",
     "geodesic_distance",
     "mean_rotation",
     "normalise_quaternion",
     "pose_from_matrix",
     "project_to_rotation",
+    "quaternion_distance",
     "quaternion_geodesic_distance",
     "rotation_from_6d",
     "rotation_from_9d",
