@@ -116,8 +116,11 @@ class LossConfig:
         rotation: A row of posenet.losses.ROTATION_LOSSES.
         translation: A row of posenet.losses.ROBUST_LOSSES.
         translation_scale: The robust losses' scale c in metres: the loss is a function of
-            residual / c. Where huber and cauchy begin to doubt a residual; for l1 and l2 a mere
-            factor.
+            residual / c. Where they begin to doubt a residual; for l1 and l2 a mere factor.
+        translation_alpha: Shape of general_robust: 2 is l2, 1 pseudo_huber, 0 cauchy, -2
+            geman_mcclure, far below welsch. Other losses have none.
+        translation_learned: Train scale and shape of general_robust along, from these values on;
+            the shape then stays between 0 and 2.
         weighting: learned (log-variances, trained along) or fixed.
         rotation_weight: Weight of the rotation loss (per radian for geodesic) when fixed.
         translation_weight: Weight of the translation loss (per translation_scale) when fixed.
@@ -126,6 +129,8 @@ class LossConfig:
     rotation: str = "geodesic"
     translation: str = "l1"
     translation_scale: float = 0.1
+    translation_alpha: float = 1.0
+    translation_learned: bool = False
     weighting: Literal["learned", "fixed"] = "learned"
     rotation_weight: float = 1.0
     translation_weight: float = 1.0
@@ -316,6 +321,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "model.channels": (1, 65536),
     "model.dropout": (0, 0.99),
     "loss.translation_scale": (1e-9, _ANY),
+    "loss.translation_alpha": (-_ANY, 2),
     "loss.rotation_weight": (0, _ANY),
     "loss.translation_weight": (0, _ANY),
     "optimization.epochs": (1, _ANY),
@@ -338,6 +344,18 @@ def _require_ranges(config: Config) -> None:
         if not low <= value <= high:  # also false for NaN
             limit = f"at least {low:g}" if high == _ANY else f"{low:g} to {high:g}"
             raise UsageError(f"{name}: expected {limit}, found {value}")
+    loss = config.loss
+    if loss.translation_learned:
+        if loss.translation != "general_robust":
+            raise UsageError(
+                "loss.translation_learned: only general_robust has a shape to learn, found "
+                f"loss.translation {loss.translation}"
+            )
+        if not 0 < loss.translation_alpha < 2:
+            raise UsageError(
+                "loss.translation_alpha: expected a start between 0 and 2 where it is learned, "
+                f"found {loss.translation_alpha}"
+            )
     camera = config.data.intrinsics
     if camera is not None and not all(value > 0 for value in camera):
         raise UsageError(

@@ -1,5 +1,7 @@
 """The training loss of a pose: a rotation term and a translation term, weighed."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor, nn
 from posenet.config import LossConfig
 from posenet.errors import look_up
 from posenet.geometry import Pose
-from posenet.losses.robust import ROBUST_LOSSES
+from posenet.losses.adaptive import AdaptiveRobustLoss
+from posenet.losses.robust import ROBUST_LOSSES, general_robust
 from posenet.losses.rotation import ROTATION_LOSSES
 
 
@@ -27,32 +30,43 @@ class PoseLoss(nn.Module):
     that the balance between radians and metres is found in training. They are parameters of this
     module, and must stay out of weight decay, which would pull the balance to an arbitrary 1.
 
+    A translation loss whose scale is learned is a negative log-likelihood already, and may be
+    negative: it has no log-variance on top, which would be driven to minus infinity.
+
     Source: Kendall and Cipolla, Geometric Loss Functions for Camera Pose Regression, CVPR 2017.
     """
 
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
-        self.rotation_loss = look_up(ROTATION_LOSSES, config.rotation, "rotation loss")
-        self.translation_loss = look_up(
-            ROBUST_LOSSES, config.translation, "translation loss"
-        ).function
+        self.rotation_loss = look_up(ROTATION_LOSSES, config.rotation, "rotation loss").function
+        self.translation_loss = _translation_loss(config)
         self.config = config
         self.log_variance = None
         if config.weighting == "learned":
-            self.log_variance = nn.Parameter(torch.zeros(2))  # rotation, translation
+            weighed = 1 if config.translation_learned else 2  # rotation, translation
+            self.log_variance = nn.Parameter(torch.zeros(weighed))
 
     def forward(self, prediction: Pose, target: Pose) -> PoseLossTerms:
         """Loss of predicted poses, rotation (B, 3, 3) and translation (B, 3) in metres."""
-        rotation = self.rotation_loss(prediction.rotation, target.rotation).mean()
+        rotation = self.rotation_loss(prediction.rotation, target.rotation)
         # The length of the residual, not its components: the loss must not depend on world axes.
         distance = torch.linalg.vector_norm(prediction.translation - target.translation, dim=-1)
-        translation = self.translation_loss(distance, scale=self.config.translation_scale)
+        translation = self.translation_loss(distance)
+        terms = torch.stack((rotation, translation))
         if self.log_variance is None:
-            total = (
-                self.config.rotation_weight * rotation
-                + self.config.translation_weight * translation
-            )
+            weights = self.config.rotation_weight, self.config.translation_weight
+            total = (terms * terms.new_tensor(weights)).sum()
         else:
-            terms = torch.stack((rotation, translation))
-            total = (torch.exp(-self.log_variance) * terms + self.log_variance).sum()
+            weighed = len(self.log_variance)
+            total = (torch.exp(-self.log_variance) * terms[:weighed] + self.log_variance).sum()
+            total = total + terms[weighed:].sum()
         return PoseLossTerms(total, rotation, translation)
+
+
+def _translation_loss(config: LossConfig) -> Callable[[Tensor], Tensor]:
+    function = look_up(ROBUST_LOSSES, config.translation, "translation loss").function
+    if config.translation_learned:
+        return AdaptiveRobustLoss(config.translation_alpha, config.translation_scale)
+    if function is general_robust:
+        function = partial(function, alpha=config.translation_alpha)
+    return partial(function, scale=config.translation_scale)

@@ -13,7 +13,7 @@ from posenet.config import LossConfig, OptimizationConfig
 from posenet.datasets.loader import Sample
 from posenet.errors import DataError
 from posenet.geometry import Pose, geodesic_distance, translation_distance
-from posenet.losses import PoseLoss
+from posenet.losses import EpochMean, PoseLoss
 from posenet.models.network import PoseNetwork, to_float
 
 
@@ -46,6 +46,9 @@ class TrainingModule(lightning.LightningModule):
         if optimization.ema_decay > 0:
             # Batch statistics are averaged too: they belong to the averaged weights.
             self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True)
+        names = ("loss", "rotation_deg", "translation_m")
+        self._train_means = {f"train_{name}": EpochMean() for name in names}
+        self._validation_loss = EpochMean()
         self._errors: list[Tensor] = []
 
     @property
@@ -68,6 +71,11 @@ class TrainingModule(lightning.LightningModule):
             else:  # a count of batches
                 kept.copy_(new)
 
+    def on_train_epoch_start(self) -> None:
+        """Forget the errors of the epoch before, or of one that was broken off."""
+        for mean in self._train_means.values():
+            mean.reset()
+
     def on_train_batch_start(self, *_: Any) -> None:
         """Make dropout a function of (seed, step), so that a resumed run is the same run."""
         state = np.random.SeedSequence((self.seed, self.global_step)).generate_state(1)
@@ -84,11 +92,19 @@ class TrainingModule(lightning.LightningModule):
             )
         with torch.no_grad():
             rotation_deg, translation_m = _errors(prediction, batch.pose)
-        errors = {"rotation_deg": rotation_deg.mean(), "translation_m": translation_m.mean()}
-        values = {f"train_{name}": value for name, value in errors.items()}
-        values["train_loss"] = terms.total
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch.image))
-        return {"loss": terms.total, **errors}
+        means = self._train_means
+        means["train_loss"].update_mean(terms.total, len(batch.image))  # a mean over the images
+        means["train_rotation_deg"].update_values(rotation_deg)
+        means["train_translation_m"].update_values(translation_m)
+        if self.trainer.is_last_batch:
+            # Not in on_train_epoch_end, which comes after that of the callbacks that read these.
+            values = {name: mean.reduce().mean.float() for name, mean in means.items()}
+            self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+        return {
+            "loss": terms.total,
+            "rotation_deg": rotation_deg.mean(),
+            "translation_m": translation_m.mean(),
+        }
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Update the average."""
@@ -96,16 +112,27 @@ class TrainingModule(lightning.LightningModule):
             self.averaged.update_parameters(self.network)
 
     def validation_step(self, batch: Sample, batch_index: int) -> None:
-        """Errors of one batch of held-out training frames."""
+        """Loss and errors of one batch of held-out training frames.
+
+        The loss has the weights that training has learned for it by now.
+        """
         network = self.best_network.eval()
-        self._errors.append(torch.stack(_errors(network(to_float(batch.image)), batch.pose)).cpu())
+        prediction = network(to_float(batch.image))
+        total = self.loss(prediction, batch.pose).total
+        self._validation_loss.update_mean(total, len(batch.image))
+        self._errors.append(torch.stack(_errors(prediction, batch.pose)).cpu())
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget a validation that was broken off."""
+        self._validation_loss.reset()
+        self._errors.clear()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the medians and the score that chooses the epoch."""
+        """Log the mean loss, the medians and the score that chooses the epoch."""
         rotation_deg, translation_m = torch.cat(self._errors, dim=1).double()
-        self._errors.clear()
         rotation_median, translation_median = rotation_deg.median(), translation_m.median()
         values = {
+            "validation_loss": self._validation_loss.reduce().mean,
             "validation_rotation_deg": rotation_median,
             "validation_translation_m": translation_median,
             # The geometric mean needs no weight between degrees and metres.

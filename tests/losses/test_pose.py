@@ -1,5 +1,7 @@
 """The loss of a pose: its terms, their weights, and that minimising it helps."""
 
+import dataclasses
+
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
@@ -9,10 +11,12 @@ from posenet.errors import UsageError
 from posenet.geometry import REPRESENTATIONS, Pose
 from posenet.losses import ROBUST_LOSSES, ROTATION_LOSSES, PoseLoss
 
-EVERY_PAIR = [
-    (rotation, translation) for rotation in ROTATION_LOSSES for translation in ROBUST_LOSSES
+# Each row of each table; the terms do not know of each other, so not each with each.
+EVERY_ROW = [
+    *((rotation, "l1") for rotation in ROTATION_LOSSES),
+    *(("geodesic", translation) for translation in ROBUST_LOSSES if translation != "l1"),
 ]
-ALL_PAIRS = pytest.mark.parametrize(("rotation", "translation"), EVERY_PAIR)
+ALL_PAIRS = pytest.mark.parametrize(("rotation", "translation"), EVERY_ROW)
 WEIGHTINGS = pytest.mark.parametrize("weighting", ["learned", "fixed"])
 COUNT = 6
 
@@ -21,6 +25,10 @@ def random_poses(seed: int, dtype: torch.dtype = torch.float64) -> Pose:
     rotation = torch.tensor(Rotation.random(COUNT, random_state=seed).as_matrix(), dtype=dtype)
     generator = torch.Generator().manual_seed(seed)
     return Pose(rotation, torch.randn(COUNT, 3, generator=generator, dtype=dtype))
+
+
+def fixed(rotation: str, translation: str, **weights: float) -> LossConfig:
+    return LossConfig(rotation, translation, 0.3, weighting="fixed", **weights)
 
 
 def move_world(pose: Pose, turn: torch.Tensor, shift: torch.Tensor) -> Pose:
@@ -65,18 +73,19 @@ def test_the_axes_and_the_origin_of_the_world_do_not_matter(rotation, translatio
 @ALL_PAIRS
 def test_terms_are_means_of_angle_and_distance(rotation, translation):
     prediction, target = random_poses(0), random_poses(1)
-    terms = PoseLoss(LossConfig(rotation, translation, 0.3, "fixed"))(prediction, target)
-    angles = ROTATION_LOSSES[rotation](prediction.rotation, target.rotation)
+    terms = PoseLoss(fixed(rotation, translation))(prediction, target)
+    angles = ROTATION_LOSSES[rotation].function(
+        prediction.rotation, target.rotation, reduction="none"
+    )
     distances = (prediction.translation - target.translation).square().sum(dim=1).sqrt()
     torch.testing.assert_close(terms.rotation, angles.sum() / COUNT)
-    costs = ROBUST_LOSSES[translation].function(distances / 0.3, reduction="none")
+    costs = ROBUST_LOSSES[translation].function(distances, scale=0.3, reduction="none")
     torch.testing.assert_close(terms.translation, costs.sum() / COUNT)
 
 
 @ALL_PAIRS
 def test_fixed_weights_multiply_the_terms(rotation, translation):
-    config = LossConfig(rotation, translation, 0.3, "fixed", 4.0, 0.25)
-    loss = PoseLoss(config)
+    loss = PoseLoss(fixed(rotation, translation, rotation_weight=4.0, translation_weight=0.25))
     terms = loss(random_poses(0), random_poses(1))
     torch.testing.assert_close(terms.total, 4.0 * terms.rotation + 0.25 * terms.translation)
     assert list(loss.parameters()) == []
@@ -118,6 +127,39 @@ def test_two_steps_of_adam_lower_the_loss(rotation, translation, weighting, repr
         total.backward()
         optimizer.step()
     assert totals[0] > totals[1] > totals[2]
+
+
+def test_a_shape_is_handed_on():
+    poses = random_poses(0), random_poses(1)
+    welsch = PoseLoss(fixed("geodesic", "welsch"))(*poses).translation
+    config = dataclasses.replace(fixed("geodesic", "general_robust"), translation_alpha=-1e9)
+    torch.testing.assert_close(PoseLoss(config)(*poses).translation, welsch)
+
+
+@WEIGHTINGS
+def test_a_learned_scale_is_weighed_once(weighting):
+    """A log-variance on top of a likelihood, which can be negative, would go to minus infinity."""
+    loss = PoseLoss(
+        LossConfig(translation="general_robust", translation_learned=True, weighting=weighting)
+    )
+    names = {name for name, _ in loss.named_parameters() if name != "log_variance"}
+    assert names == {"translation_loss.alpha_logit", "translation_loss.log_scale"}
+    target = random_poses(0)
+    prediction = Pose(target.rotation, target.translation + 1e-3)
+    optimizer = torch.optim.Adam(loss.parameters(), lr=0.1)
+    for _ in range(300):
+        terms = loss(prediction, target)
+        assert terms.total.isfinite()
+        optimizer.zero_grad()
+        terms.total.backward()
+        optimizer.step()
+    assert terms.translation < 0.0
+    if weighting == "learned":
+        assert loss.log_variance.shape == (1,)
+        torch.testing.assert_close(
+            loss(prediction, target).total,
+            loss.log_variance.detach().sum().double() + loss(prediction, target).translation,
+        )
 
 
 @pytest.mark.parametrize(

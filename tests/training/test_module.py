@@ -1,17 +1,31 @@
-"""The averaged weights, the schedule and the parameter groups."""
+"""The averaged weights, the schedule, the parameter groups, and the means that are logged."""
 
+import csv
+from fractions import Fraction
+
+import lightning
 import pytest
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from posenet.config import DataConfig, LossConfig, ModelConfig, OptimizationConfig
-from posenet.models.network import PoseNetwork
+from posenet.datasets.loader import Sample
+from posenet.geometry import Pose, rotation_from_rotvec
+from posenet.models.network import PoseNetwork, to_float
+from posenet.training import module as training_module
+from posenet.training.callbacks import ShowProgress, WriteMetrics
 from posenet.training.module import TrainingModule
+
+
+def make_network() -> PoseNetwork:
+    model = ModelConfig(backbone="mobilenet_v3_small", weights="none", frozen_share=0.1)
+    return PoseNetwork(model, DataConfig(width=64, height=48))
 
 
 @pytest.fixture(scope="module")
 def network():
-    model = ModelConfig(backbone="mobilenet_v3_small", weights="none", frozen_share=0.1)
-    return PoseNetwork(model, DataConfig(width=64, height=48))
+    return make_network()
 
 
 def make_module(network, **settings):
@@ -77,3 +91,141 @@ def test_every_trained_weight_is_in_one_group_and_only_matrices_decay(network):
             assert group["initial_lr"] == (0.25 if id(parameter) in in_backbone else 1.0)
     undecayed = [g for g in optimizer.param_groups if g["weight_decay"] == 0.0]
     assert any(p is module.loss.log_variance for g in undecayed for p in g["params"])
+
+
+# --- the means that are logged ----------------------------------------------------------------
+
+TRAIN, VALIDATION, BATCH = 8, 5, 3  # ragged: 3 + 3 + 2 and 3 + 2
+
+
+def frames(count: int, seed: int) -> list[Sample]:
+    generator = torch.Generator().manual_seed(seed)
+    rotations = rotation_from_rotvec(0.5 * torch.randn(count, 3, generator=generator))
+    return [
+        Sample(
+            torch.randint(256, (3, 48, 64), generator=generator, dtype=torch.uint8),
+            Pose(rotation, 3.0 * torch.randn(3, generator=generator)),
+            index,
+        )
+        for index, rotation in enumerate(rotations)
+    ]
+
+
+class Watch(lightning.Callback):
+    """What a callback finds at the end of each epoch, and what it was made of."""
+
+    def __init__(self, validation: Sample) -> None:
+        self.validation = validation
+        self.losses: list[tuple[float, int]] = []
+        self.errors: list[Tensor] = []  # (2, images) of a batch
+        self.found: list[dict[str, Tensor]] = []
+        self.expected: list[dict[str, float]] = []
+
+    def on_train_epoch_start(self, trainer, module):
+        self.losses.clear()
+        self.errors.clear()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index):
+        self.losses.append((float(outputs["loss"]), len(batch.image)))
+
+    def on_train_epoch_end(self, trainer, module):
+        count = len(self.losses)
+        rotation, translation = (
+            torch.cat([errors[row] for errors in self.errors[:count]]).tolist() for row in (0, 1)
+        )
+        total = sum(Fraction(loss) * images for loss, images in self.losses)
+        values = {
+            "train_loss": float(total / sum(images for _, images in self.losses)),
+            "train_rotation_deg": float(sum(map(Fraction, rotation)) / len(rotation)),
+            "train_translation_m": float(sum(map(Fraction, translation)) / len(translation)),
+        }
+        if trainer.val_dataloaders is not None:
+            network, validation = module.best_network.eval(), self.validation
+            with torch.no_grad():
+                whole = module.loss(network(to_float(validation.image)), validation.pose)
+            values["validation_loss"] = float(whole.total)
+            medians = torch.cat(self.errors[count:], dim=1).double().median(dim=1).values
+            values["validation_rotation_deg"] = float(medians[0])
+            values["validation_translation_m"] = float(medians[1])
+            values["validation_score"] = float(medians.prod().sqrt())
+        self.expected.append(values)
+        self.found.append(dict(trainer.callback_metrics))
+
+
+@pytest.fixture
+def fit(monkeypatch, tmp_path):
+    """Train two epochs; returns what was found and what was expected."""
+    measure = training_module._errors
+
+    def fit(weighting: str = "learned", validates: bool = True, **options: object) -> Watch:
+        validation = frames(VALIDATION, 1)
+        watch = Watch(next(iter(DataLoader(validation, batch_size=VALIDATION))))
+
+        def spy(prediction, target):
+            errors = measure(prediction, target)
+            watch.errors.append(torch.stack(errors).clone())
+            return errors
+
+        monkeypatch.setattr(training_module, "_errors", spy)
+        loss = LossConfig(weighting=weighting, rotation_weight=2.0)
+        torch.manual_seed(0)
+        module = TrainingModule(make_network(), loss, OptimizationConfig(), total_steps=6)
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            max_epochs=2,
+            callbacks=[watch, WriteMetrics(tmp_path / "metrics.csv"), ShowProgress()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=tmp_path,
+            **options,
+        )
+        loaders = [
+            DataLoader(frames(TRAIN, 0), batch_size=BATCH),
+            DataLoader(validation, batch_size=BATCH) if validates else None,
+        ]
+        trainer.fit(module, *loaders)
+        return watch
+
+    return fit
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice
+@pytest.mark.parametrize("weighting", ["learned", "fixed"])
+def test_callbacks_find_exact_means_over_the_images_of_an_epoch(fit, weighting, tmp_path, capfd):
+    watch = fit(weighting)
+    assert len(watch.found) == 2
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for found, expected, row in zip(watch.found, watch.expected, rows, strict=True):
+        assert found.keys() == expected.keys() == row.keys() - {"epoch", "step", "learning_rate"}
+        for name, value in expected.items():
+            # Predictions of other batch sizes differ by rounding; all else is the nearest float32.
+            rel = 1e-4 if name == "validation_loss" else 6e-8
+            assert found[name].dtype == torch.float32
+            assert found[name].item() == pytest.approx(value, rel=rel, abs=1e-5 * (rel > 1e-6))
+            assert float(row[name]) == found[name].item()
+    assert watch.found[0]["train_loss"] != watch.found[1]["train_loss"]
+    shown = capfd.readouterr().err
+    assert f"training {float(watch.found[1]['train_rotation_deg']):6.2f} deg" in shown
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_batches_count_by_their_images(fit):
+    """A mean of batch means is another number: the last batch is smaller."""
+    watch = fit(validates=False)
+    losses, sizes = zip(*watch.losses, strict=True)
+    assert sizes == (3, 3, 2)
+    found = watch.found[-1]["train_loss"].item()
+    assert abs(found - sum(losses) / 3) > 1e-4 * abs(found)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_shortened_epoch_without_validation_has_its_means(fit):
+    watch = fit(validates=False, limit_train_batches=2)
+    for found, expected in zip(watch.found, watch.expected, strict=True):
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert found[name].item() == pytest.approx(value, rel=6e-8)
