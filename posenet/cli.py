@@ -107,6 +107,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--format", default="json", help="json (a line each), csv, or tum (camera-to-world, xyzw)"
     )
     verb.add_argument("--batch-size", type=int, default=32, help="images in memory at a time (32)")
+
+    verb = _add(verbs, "losses", _losses, "the losses: formulas, robustness, pictures")
+    verb.add_argument(
+        "--plot", metavar="FOLDER", type=Path, help="write a page with pictures into this folder"
+    )
     return parser
 
 
@@ -184,6 +189,19 @@ def _predict(options: argparse.Namespace, _: list[str]) -> int:
         options.run_folder, options.paths, options.format, sys.stdout, options.batch_size
     )
     return 1 if unreadable else 0
+
+
+def _losses(options: argparse.Namespace, _: list[str]) -> int:
+    from posenet.gallery.page import loss_tables, write_page
+    from posenet.progress import report_progress, show_table
+
+    for table in loss_tables().values():
+        show_table(*table)
+    if options.plot is not None:
+        with report_progress("drawing") as report:
+            page = write_page(options.plot, report)
+        print(f"wrote {page} and its pictures", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":

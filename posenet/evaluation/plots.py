@@ -40,7 +40,7 @@ def plot_error_cdf(path: str | Path, curves: Mapping[str, PoseErrors]) -> None:
         path: The PNG to write.
         curves: Errors of the same frames by method, the most important first.
     """
-    figure = _figure(10.0, 4.2 + 0.22 * len(curves))
+    figure = make_figure(10.0, 4.2 + 0.22 * len(curves))
     panels = figure.subplots(1, 2, sharey=True)
     titles = ("Translation error", "Rotation error")
     for panel, title, unit, index in zip(panels, titles, ("m", "deg"), (0, 1), strict=True):
@@ -54,7 +54,7 @@ def plot_error_cdf(path: str | Path, curves: Mapping[str, PoseErrors]) -> None:
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15), "frameon": False}
         panel.legend(title="method: median error", alignment="left", **below)
     panels[0].set_ylabel("frames within the error (%)")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_trajectory(
@@ -84,7 +84,9 @@ def plot_trajectory(
     inside = usable & (predicted_xy >= low).all(axis=1) & (predicted_xy <= high).all(axis=1)
 
     extent = np.ptp(np.concatenate((known, predicted_xy[inside])), axis=0)
-    figure = _figure(8.0, float(np.clip(1.3 + 6.4 * extent[1] / max(extent[0], 1e-9), 3.6, 8.5)))
+    figure = make_figure(
+        8.0, float(np.clip(1.3 + 6.4 * extent[1] / max(extent[0], 1e-9), 3.6, 8.5))
+    )
     panel = figure.subplots()
     dots = {"linestyle": "none", "marker": "o", "markeredgewidth": 0}
     panel.plot(*train_xy.T, color=_GREY, markersize=2.5, label="training", zorder=1, **dots)
@@ -116,7 +118,7 @@ def plot_trajectory(
     bar = figure.colorbar(shades, ax=panel, extend="max", fraction=0.04, pad=0.02)
     bar.set_label("translation error (m)")
     bar.outline.set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_training_curves(path: str | Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -130,7 +132,7 @@ def plot_training_curves(path: str | Path, rows: Sequence[Mapping[str, float]]) 
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(7.0, 5.6)
+    figure = make_figure(7.0, 5.6)
     panels = figure.subplots(2, 1, sharex=True)
     quantities = (
         ("translation_m", "translation error (m)"),
@@ -160,7 +162,7 @@ def plot_training_curves(path: str | Path, rows: Sequence[Mapping[str, float]]) 
     if epochs := [r["epoch"] for r in rows]:
         panels[1].set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def top_down_axes(train: Pose) -> Array:
@@ -269,21 +271,30 @@ def _ring(colour: str, zorder: float = 6.0) -> dict[str, object]:
     }
 
 
-def _figure(width: float, height: float) -> "Figure":
+def make_figure(width: float, height: float) -> "Figure":
     """A figure of a size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
 
 
-def _save(figure: "Figure", path: str | Path) -> None:
+def save_figure(
+    figure: "Figure", path: str | Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a figure as a PNG in the house style: no box, a light grid behind the curves.
+
+    Args:
+        figure: From :func:`make_figure`.
+        path: The PNG to write.
+        metadata: Text to store in the file, by PNG keyword such as ``Description``.
+    """
     for panel in figure.axes:
         if panel.get_label() == "<colorbar>":
             continue
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(True, color="#E6E6E6", linewidth=0.6)
         panel.set_axisbelow(True)
-    figure.savefig(path, format="png", dpi=DOTS_PER_INCH)
+    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, metadata=dict(metadata or {}))
 
 
 def _numpy(tensor: Tensor) -> Array:

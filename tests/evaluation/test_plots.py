@@ -19,13 +19,13 @@ INF = float("inf")
 @pytest.fixture
 def drawn(monkeypatch, tmp_path):
     """Calls a plot function; returns its figure after checking the PNG it wrote."""
-    figures, save = [], plots._save
+    figures, save = [], plots.save_figure
 
     def remember(figure, path):
         figures.append(figure)
         save(figure, path)
 
-    monkeypatch.setattr(plots, "_save", remember)
+    monkeypatch.setattr(plots, "save_figure", remember)
 
     def call(function, *arguments):
         path = tmp_path / "picture.png"

@@ -1,0 +1,1 @@
+"""The losses in pictures and tables: what `posenet losses` prints and draws."""
