@@ -110,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     verb = _add(verbs, "losses", _losses, "the losses: formulas, robustness, pictures")
     verb.add_argument(
-        "--plot", metavar="FOLDER", type=Path, help="write a page with pictures into this folder"
+        "--plot", metavar="FOLDER", type=_folder, help="write a page with pictures into this folder"
     )
     return parser
 
@@ -192,16 +192,24 @@ def _predict(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _losses(options: argparse.Namespace, _: list[str]) -> int:
-    from posenet.gallery.page import loss_tables, write_page
+    from posenet.gallery.tables import loss_tables
     from posenet.progress import report_progress, show_table
 
-    for table in loss_tables().values():
-        show_table(*table)
     if options.plot is not None:
+        from posenet.gallery.page import write_page
+
         with report_progress("drawing") as report:
             page = write_page(options.plot, report)
         print(f"wrote {page} and its pictures", file=sys.stderr)
+    for table in loss_tables().values():
+        show_table(*table)
     return 0
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, found nothing")
+    return Path(text)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ class LossConfig:
         translation: A row of posenet.losses.ROBUST_LOSSES.
         translation_scale: The robust losses' scale c in metres: the loss is a function of
             residual / c. Where they begin to doubt a residual; for l1 and l2 a mere factor.
-        translation_alpha: Shape of general_robust: 2 is l2, 1 pseudo_huber, 0 cauchy, -2
+        translation_alpha: Shape of general_robust, at most 2: 2 is l2, 1 pseudo_huber, 0 cauchy, -2
             geman_mcclure, far below welsch. Other losses have none.
         translation_learned: Train scale and shape of general_robust along, from these values on;
             the shape then stays between 0 and 2.
@@ -320,8 +320,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "model.frozen_share": (0, 1),
     "model.channels": (1, 65536),
     "model.dropout": (0, 0.99),
-    "loss.translation_scale": (1e-9, _ANY),
-    "loss.translation_alpha": (-_ANY, 2),
+    "loss.translation_scale": (1e-9, 1e9),
+    "loss.translation_alpha": (-1e9, 2),
     "loss.rotation_weight": (0, _ANY),
     "loss.translation_weight": (0, _ANY),
     "optimization.epochs": (1, _ANY),
@@ -345,17 +345,18 @@ def _require_ranges(config: Config) -> None:
             limit = f"at least {low:g}" if high == _ANY else f"{low:g} to {high:g}"
             raise UsageError(f"{name}: expected {limit}, found {value}")
     loss = config.loss
-    if loss.translation_learned:
-        if loss.translation != "general_robust":
-            raise UsageError(
-                "loss.translation_learned: only general_robust has a shape to learn, found "
-                f"loss.translation {loss.translation}"
-            )
-        if not 0 < loss.translation_alpha < 2:
-            raise UsageError(
-                "loss.translation_alpha: expected a start between 0 and 2 where it is learned, "
-                f"found {loss.translation_alpha}"
-            )
+    if loss.translation != "general_robust":
+        for name in ("translation_alpha", "translation_learned"):
+            if getattr(loss, name) != getattr(LossConfig(), name):
+                raise UsageError(
+                    f"loss.{name}: only general_robust has a shape, found loss.translation "
+                    f"{loss.translation}"
+                )
+    if loss.translation_learned and not 0.01 <= loss.translation_alpha <= 1.99:
+        raise UsageError(
+            "loss.translation_alpha: expected a start from 0.01 to 1.99 where it is learned, "
+            f"found {loss.translation_alpha}"
+        )
     camera = config.data.intrinsics
     if camera is not None and not all(value > 0 for value in camera):
         raise UsageError(

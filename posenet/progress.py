@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import StringIO
 
 from rich.console import Console
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -47,14 +49,33 @@ def report_progress(description: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout, folded to the terminal; in a file or a pipe nothing is folded."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_lines=False)
-    for column, name in enumerate(header):
-        table.add_column(name, no_wrap=column == 0, overflow="fold")
+    """Print a table on stdout, fitted to the terminal; in a file or a pipe nothing is folded.
+
+    Where a terminal is too narrow for the longest words, each row becomes a block of lines.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in header:
+        table.add_column(name)
     for row in rows:
         table.add_row(*row)
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        unbounded = console.options.update(max_width=1000)
-        console.width = Measurement.get(console, unbounded, table).maximum
-    console.print(table)
+    # Printed by ourselves in the end: rich exits where a reader has closed the pipe.
+    screen, text = Console(), StringIO()
+    console = Console(
+        file=text,
+        width=screen.width,
+        force_terminal=screen.is_terminal,
+        markup=False,
+        highlight=False,
+    )
+    needed = Measurement.get(console, console.options.update(max_width=1000), table)
+    if not screen.is_terminal:
+        console.width = needed.maximum
+    if needed.minimum <= console.width:
+        console.print(table)
+    else:
+        console.print(title, style="bold")
+        for name, *cells in rows:
+            console.print(f"\n{name}")
+            for label, cell in zip(header[1:], cells, strict=True):
+                console.print(Padding(f"{label}: {cell}", (0, 0, 0, 2)))
+    print(text.getvalue())

@@ -13,6 +13,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import kornia
@@ -89,6 +90,18 @@ def make_rows() -> Iterator[Row]:
                 roma.unitquat_to_rotmat(quaternion(count)),
             ),
             0.65,
+        )
+    for count in (64, 1024, 65_536):
+        yield Row(
+            f"exact_at_pi, n = {count}",
+            partial(geodesic_distance, exact_at_pi=True),
+            "geodesic_distance",
+            geodesic_distance,
+            (
+                roma.unitquat_to_rotmat(quaternion(count)),
+                roma.unitquat_to_rotmat(quaternion(count)),
+            ),
+            None,
         )
     prediction, truth = normal(1_000_000), normal(1_000_000)
     for name, peer, target in (

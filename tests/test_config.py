@@ -32,7 +32,7 @@ SPECIAL = {  # another value than the default, where its type does not suggest o
     "data.root": "data/with, comma: and 'quotes'",
     "data.intrinsics": (525.5, 526.0, 320.0, 240.0, 640, 480),
     "data.cache": "/tmp/cache",
-    "loss.translation": "general_robust",  # the only one with something to learn
+    "loss.translation": "general_robust",  # the only one with a shape
 }
 
 
@@ -201,13 +201,14 @@ def test_a_word_that_makes_no_sense_is_refused_in_one_line(write, word, message)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--loss.translation_learned=true", "only general_robust has a shape to learn.* l1"),
+        ("--loss.translation_learned=true", "translation_learned: only general_robust has .* l1"),
+        ("--loss.translation_alpha=0.5", "translation_alpha: only general_robust has a .* l1"),
         (
             "--loss.translation_learned=true --loss.translation=general_robust "
             "--loss.translation_alpha=-2",
-            "translation_alpha: expected a start between 0 and 2 where it is learned, found -2",
+            "translation_alpha: expected a start from 0.01 to 1.99 where it is learned, found -2",
         ),
-        ("--loss.translation_alpha=2.5", "translation_alpha: expected -inf to 2, found 2.5"),
+        ("--loss.translation_alpha=2.5", "translation_alpha: expected -1e.09 to 2, found 2.5"),
     ],
 )
 def test_a_shape_is_learned_only_where_there_is_one(words, message):

@@ -39,7 +39,7 @@ def draw_softmax_mse() -> "Figure":
         f"logits -2 and 3:\n{by_entropy:.4f} against {by_mse:.4f},\n"
         f"{by_entropy / by_mse:.1f} times",
         (CONFIDENTLY_WRONG, by_mse),
-        (-11.5, 1e-9),
+        (-4.6, 1e-9),
     )
     gradients.set(
         title="Two classes: pull on the true class's logit",

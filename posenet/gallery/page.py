@@ -1,10 +1,10 @@
-"""The tables of losses, on a terminal and on a page, and the page with its pictures."""
+"""The page of losses and its pictures."""
 
 import json
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from posenet.gallery.classification import draw_label_smoothing, draw_softmax_ms
 from posenet.gallery.examples import worked_examples
 from posenet.gallery.robust import draw_line_fit, draw_robust_curves
 from posenet.gallery.rotation import draw_geodesic_accuracy, draw_rotation_losses
-from posenet.losses import CLASSIFICATION_LOSSES, ROBUST_LOSSES, ROTATION_LOSSES
+from posenet.gallery.tables import loss_tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,66 +29,6 @@ DRAWINGS: dict[str, Callable[[], "Figure"]] = {
     "softmax_mse": draw_softmax_mse,
     "label_smoothing": draw_label_smoothing,
 }
-
-
-class Table(NamedTuple):
-    """A family of losses as words: a header and a row for each loss."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-
-
-def loss_tables() -> dict[str, Table]:
-    """Every family of losses, from the rows that a configuration names."""
-    return {
-        "robust": _table(
-            "Robust losses of a residual x with scale c: z = x / c",
-            {
-                "rho": "loss rho(z)",
-                "psi": "pull psi(z)",
-                "weight": "weight psi / z",
-                "outlier": "pull of a far outlier",
-                "breakdown": "breakdown",
-                "efficient_scale": "95 % scale",
-            },
-            ROBUST_LOSSES,
-        ),
-        "rotation": _table(
-            "Rotation losses of two rotations at an angle theta in [0, pi]",
-            {
-                "formula": "loss",
-                "derivative": "d loss / d theta",
-                "identical": "gradient near theta = 0",
-                "opposite": "gradient near theta = pi",
-            },
-            ROTATION_LOSSES,
-        ),
-        "classification": _table(
-            "Classification losses of logits with softmax Q against targets P",
-            {
-                "formula": "loss",
-                "gradient": "gradient by logit k",
-                "targets": "targets",
-                "note": "note",
-            },
-            CLASSIFICATION_LOSSES,
-        ),
-    }
-
-
-def _table(title: str, columns: dict[str, str], losses: dict[str, Any]) -> Table:
-    rows = [
-        [name, *(_words(getattr(row, column)) for column in columns)]
-        for name, row in losses.items()
-    ]
-    return Table(title, ["name", *columns.values()], rows)
-
-
-def _words(value: str | float | None) -> str:
-    if value is None:
-        return "-"
-    return value if isinstance(value, str) else f"{value:.4f}"
 
 
 def write_page(folder: Path, report: Callable[[int, int], None] | None = None) -> Path:

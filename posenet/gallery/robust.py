@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 ALPHAS = (2.0, 1.5, 1.0, 0.5, 0.0, -2.0, -torch.inf)
 
+# A loss has the same colour and dash in every picture; those that coincide take the first's.
+STYLES = {
+    name: {"color": PALETTE[i % len(PALETTE)], "linestyle": LINE_STYLES[i % len(LINE_STYLES)]}
+    for i, name in enumerate(
+        ("l2", "l1", "huber", "cauchy", "geman_mcclure", "welsch", "pseudo_huber")
+    )
+}
+
 # The rail of the line fit: a camera glides along it, and some of its measured positions are wrong.
 SECONDS, START_M, SPEED, NOISE_M, OUTLIER_M = 4.0, 0.5, 0.25, 0.02, (0.3, 1.0)
 POINTS, DRAWS, SWEEPS = 40, 100, 100
@@ -43,14 +51,17 @@ def draw_robust_curves() -> "Figure":
     rows = figure.subfigures(2, 1, hspace=0.04)
     shades = [colormaps["viridis"](share) for share in torch.linspace(0.0, 0.92, len(ALPHAS))]
     titles = "The losses by name, scale c = 1", "general_robust, by its shape alpha"
-    for part, title, curves, colours in (
-        (rows[0], titles[0], named, [*PALETTE, *PALETTE]),
-        (rows[1], titles[1], general, shades),
+    by_shape = [
+        {"color": shade, "linestyle": LINE_STYLES[i % len(LINE_STYLES)]}
+        for i, shade in enumerate(shades)
+    ]
+    for part, title, curves, styles in (
+        (rows[0], titles[0], named, [STYLES[label.split(" = ")[0]] for label in named]),
+        (rows[1], titles[1], general, by_shape),
     ):
         part.suptitle(title, fontweight="bold")
         panels = part.subplots(1, 3)
-        for i, (label, values) in enumerate(curves.items()):
-            style = {"color": colours[i], "linestyle": LINE_STYLES[i % len(LINE_STYLES)]}
+        for (label, values), style in zip(curves.items(), styles, strict=True):
             for panel, value in zip(panels, values, strict=True):
                 panel.plot(z.numpy(), value.numpy(), label=label, linewidth=1.6, **style)
         _label(panels[0], "loss rho(z)", (-0.1, 6.0))
@@ -87,8 +98,8 @@ def draw_line_fit() -> "Figure":
         panel.plot(time[0], position[0], "o", color="#B8B8B8", markersize=4, label="measured")
         truth = START_M + SPEED * ends
         panel.plot(ends, truth, color="#333333", linewidth=5, alpha=0.25, label="true motion")
-    for i, (name, loss) in enumerate(_efficient_losses().items()):
-        style = {"color": PALETTE[i], "linestyle": LINE_STYLES[i % len(LINE_STYLES)]}
+    for name, loss in _efficient_losses().items():
+        style = STYLES[name.split(" = ")[0]]
         start, speed = fit_line(loss, time, position)[0]
         for panel in (fitted, zoom):
             panel.plot(ends, start + speed * ends, linewidth=1.6, **style)

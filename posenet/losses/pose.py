@@ -48,6 +48,12 @@ class PoseLoss(nn.Module):
 
     def forward(self, prediction: Pose, target: Pose) -> PoseLossTerms:
         """Loss of predicted poses, rotation (B, 3, 3) and translation (B, 3) in metres."""
+        if prediction.translation.shape != target.translation.shape:
+            # They would broadcast, and train on pairs that do not belong together.
+            raise ValueError(
+                f"translation: expected shape {tuple(target.translation.shape)} as the target's, "
+                f"got {tuple(prediction.translation.shape)}"
+            )
         rotation = self.rotation_loss(prediction.rotation, target.rotation)
         # The length of the residual, not its components: the loss must not depend on world axes.
         distance = torch.linalg.vector_norm(prediction.translation - target.translation, dim=-1)

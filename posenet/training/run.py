@@ -28,9 +28,11 @@ from posenet.datasets.loader import (
     plain_loader,
     training_loader,
 )
-from posenet.errors import DataError, UsageError
+from posenet.errors import DataError, UsageError, look_up
 from posenet.evaluation.plots import plot_training_curves
-from posenet.geometry import Pose, stack_poses
+from posenet.geometry import REPRESENTATIONS, Pose, stack_poses
+from posenet.losses import PoseLoss
+from posenet.models.backbones import BACKBONES
 from posenet.models.network import PoseNetwork
 from posenet.progress import report_progress, say
 from posenet.training.callbacks import (
@@ -70,7 +72,9 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         KeyboardInterrupt: The user stopped it; the folder holds a usable checkpoint.
     """
     _quiet_lightning()
-    _accelerator(config.trainer.accelerator)  # refused before images are decoded
+    # Refused before images are decoded.
+    _accelerator(config.trainer.accelerator)
+    _require_known_rows(config)
     folder = run_folder(config)
     checkpoints = folder / "checkpoints"
     resume_file = checkpoints / "resume.ckpt"
@@ -129,6 +133,13 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
     plot_training_curves(folder / "training_curves.png", read_metrics(folder / "metrics.csv"))
     return TrainingResult(folder, keeper.best_epoch)
+
+
+def _require_known_rows(config: Config) -> None:
+    """Refuse names of rows that no table has."""
+    PoseLoss(config.loss)
+    look_up(BACKBONES, config.model.backbone, "backbone")
+    look_up(REPRESENTATIONS, config.model.rotation, "rotation representation")
 
 
 def run_folder(config: Config) -> Path:

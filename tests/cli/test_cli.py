@@ -12,7 +12,7 @@ from posenet.cli import main, split_settings
 from posenet.config import Config, load_config
 from posenet.errors import CheckpointError, DataError, UsageError
 
-VERBS = ["demo", "train", "evaluate", "predict"]
+VERBS = ["demo", "train", "evaluate", "predict", "losses"]
 HEAVY = ["torch", "numpy", "cv2", "lightning", "matplotlib", "scipy"]
 
 
@@ -298,21 +298,20 @@ def test_a_bug_is_not_hidden(monkeypatch):
         main(["train"])
 
 
-@pytest.mark.parametrize(
-    "output",
-    [
-        "short",
-        "long" * 10_000,
-    ],
-    ids=["short", "long"],
+SHORT_LISTING, LONG_LISTING = (
+    f"posenet.config.describe_settings = lambda: {text!r}; words = ['train', '--settings']"
+    for text in ("short", "long" * 10_000)
 )
-def test_a_reader_that_has_seen_enough_is_no_error(output):
+
+
+@pytest.mark.parametrize("setup", [SHORT_LISTING, LONG_LISTING, "words = ['losses']"], ids=len)
+def test_a_reader_that_has_seen_enough_is_no_error(setup):
     """As in ``posenet evaluate RUN | head -1``."""
     code = f"""
 import sys, posenet.config
 from posenet.cli import main
-posenet.config.describe_settings = lambda: {output!r}
-sys.exit(main(["train", "--settings"]))
+{setup}
+sys.exit(main(words))
 """
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     reading, writing = os.pipe()
@@ -327,3 +326,25 @@ sys.exit(main(["train", "--settings"]))
         os.close(writing)
         _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("--loss.translation=hubber", "unknown translation loss 'hubber', did you mean 'huber'"),
+        ("--loss.rotation=geodesi", "unknown rotation loss 'geodesi', did you mean 'geodesic'"),
+        ("--model.rotation=7d", "unknown rotation representation '7d'"),
+        ("--model.backbone=resnet19", "unknown backbone 'resnet19', did you mean 'resnet18'"),
+    ],
+)
+def test_unknown_rows_are_refused_before_the_data_is_read(setting, message, tmp_path, capsys):
+    words = ["train", f"--data.root={tmp_path / 'missing'}", f"--output={tmp_path / 'run'}"]
+    assert main([*words, setting]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_folder_for_pictures_is_bad_usage(capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["losses", "--plot", ""])
+    assert "expected a folder, found nothing" in capsys.readouterr().err

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from posenet.cli import main
 from posenet.gallery import page
 from posenet.gallery.robust import NOISE_M, fit_line, line_error, measure
 from posenet.gallery.rotation import measure_angles
 from posenet.losses import CLASSIFICATION_LOSSES, ROBUST_LOSSES, ROTATION_LOSSES, l2
+from posenet.progress import show_table
 
 DOCS = Path(__file__).parents[2] / "docs"
 # Rounding errors differ from processor to processor, and peers improve from release to release.
@@ -112,6 +114,22 @@ def test_the_usual_angle_loses_what_ours_keeps():
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    assert main(["losses", "--plot", str(tmp_path / "file")]) == 1
-    assert "file" in capsys.readouterr().err
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    assert main(["losses", "--plot", str(taken)]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f"posenet: error: {taken}")
+    assert out == ""
+
+
+def test_on_a_narrow_terminal_each_loss_is_a_block_of_lines(monkeypatch, capsys):
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "60")
+    show_table("Title", ["name", "loss"], [["huber", "a-word-of-forty-characters-and-some-more"]])
+    assert "huber" in (wide := capsys.readouterr().out)
+    assert "a-word-of-forty-characters-and-some-more" in wide
+    monkeypatch.setenv("COLUMNS", "44")
+    show_table("Title", ["name", "loss"], [["huber", "a-word-of-forty-characters-and-some-more"]])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert "huber" in lines
+    assert "  loss:" in lines
