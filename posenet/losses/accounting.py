@@ -1,5 +1,6 @@
 """Means over an epoch that do not depend on how it was cut into batches."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,11 +45,12 @@ class EpochMean:
             weight: What the mean of the batch divides by: its samples, or the sum of their weights.
 
         Raises:
-            ValueError: Either is no scalar, or the weight is negative (of a tensor this is not
-                checked, as reading it would wait for the GPU).
+            TypeError: Either is complex.
+            ValueError: Either is no scalar, or the weight is negative or not finite (of a tensor
+                this is not checked, as reading it would wait for the GPU).
         """
-        if not isinstance(weight, Tensor) and not weight >= 0:
-            raise ValueError(f"weight: expected a number that is not negative, got {weight}")
+        if not isinstance(weight, Tensor) and not 0 <= weight < math.inf:
+            raise ValueError(f"weight: expected a finite number, not negative, got {weight}")
         self._add(_scalar(total, "total"), _scalar(weight, "weight"))
 
     def update_mean(self, mean: Tensor | float, weight: Tensor | float) -> None:
@@ -71,17 +73,18 @@ class EpochMean:
                 ``sample_weights(...)``; None for 1.
 
         Raises:
+            TypeError: Either is complex.
             ValueError: The shapes differ.
         """
         if weights is None:
-            self._add(_wide(values).sum(), _scalar(values.numel(), "weight"))
+            self._add(_wide(values, "values").sum(), _scalar(values.numel(), "weight"))
             return
         if weights.shape != values.shape:
             raise ValueError(
                 f"weights: expected shape {tuple(values.shape)} as the values', "
                 f"got {tuple(weights.shape)}"
             )
-        self._add(_wide(values).sum(), _wide(weights).sum())
+        self._add(_wide(values, "values").sum(), _wide(weights, "weights").sum())
 
     @property
     def mean(self) -> Tensor:
@@ -131,9 +134,9 @@ class EpochMean:
             ValueError: It is not the state of an epoch's mean.
         """
         try:
-            state = torch.tensor(
-                [state_dict["sums"], state_dict["errors"]], dtype=torch.float64
-            ).reshape(2, 2)
+            state = torch.tensor([state_dict["sums"], state_dict["errors"]], dtype=torch.float64)
+            if state.shape != (2, 2):
+                raise ValueError(f"shape {tuple(state.shape)}")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 "state_dict: expected two sums and two errors, as EpochMean.state_dict gives them, "
@@ -163,13 +166,16 @@ def _scalar(value: Tensor | float, name: str) -> Tensor:
         return torch.tensor(float(value), dtype=torch.float64)
     if value.numel() != 1:
         raise ValueError(f"{name}: expected a scalar, got shape {tuple(value.shape)}")
-    return _wide(value).reshape(())
+    return _wide(value, name).reshape(())
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def _wide(tensor: Tensor, name: str) -> Tensor:
     """The values in float64, on the CPU if their device has no such numbers."""
     tensor = tensor.detach()
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+    tensor = tensor.cpu() if tensor.device.type == "mps" else tensor
+    if tensor.is_complex():
+        raise TypeError(f"{name}: expected real numbers, got {tensor.dtype}")
+    return tensor.double()
 
 
 def _moved(scalar: Tensor, device: torch.device) -> Tensor:

@@ -17,18 +17,17 @@ def checked_logits(logits: Tensor, name: str = "logits") -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def holds_probabilities(logits: Tensor, target: Tensor) -> bool:
-    """Whether the target is probabilities; False for class indices.
+def checked_target(logits: Tensor, target: Tensor) -> Tensor:
+    """The target: probabilities as they are, floating; class indices in int64.
 
     Raises:
         TypeError: It is neither by its type.
         ValueError: It is neither by its shape.
     """
     floating = target.is_floating_point()
-    if not floating and (target.dtype == torch.bool or target.is_complex()):
-        require_indices(target)
+    indices = None if floating else checked_indices(target)
     if target.shape == (logits.shape if floating else logits.shape[:-1]):
-        return floating
+        return target if indices is None else indices
     message = (
         f"target: expected class indices {shape_of(logits[..., 0])} or float probabilities "
         f"{shape_of(logits)}, got {kind(target)}"
@@ -40,10 +39,15 @@ def holds_probabilities(logits: Tensor, target: Tensor) -> bool:
     raise ValueError(message)
 
 
-def require_indices(target: Tensor) -> None:
-    """Refuse a target that is not of an integer type, with TypeError."""
+def checked_indices(target: Tensor) -> Tensor:
+    """The class indices in int64, as shorter types wrap the numbers that they are compared with.
+
+    Raises:
+        TypeError: They are not of an integer type.
+    """
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise TypeError(f"target: expected class indices of an integer type, got {kind(target)}")
+    return target.long()
 
 
 def require_range(target: Tensor, classes: int, ignore_index: int | None) -> None:

@@ -25,12 +25,12 @@ from torch import Tensor
 
 from posenet.losses.class_targets import (
     IGNORE_INDEX,
+    checked_indices,
     checked_logits,
+    checked_target,
     holds_everywhere,
-    holds_probabilities,
     kind,
     one_hot,
-    require_indices,
     require_probabilities,
     require_range,
     require_weight,
@@ -81,8 +81,8 @@ def cross_entropy(
     """Cross-entropy ``-sum_k P_k log Q_k``, with torch's conventions.
 
     Of a sample it is finite wherever its true value is a number of the type, also where torch's is
-    not: a target probability of 0 may meet a logit of -inf, and logits may differ by more than the
-    largest number.
+    not: a target probability or a class weight of 0 may meet a logit of -inf, and logits may differ
+    by more than the largest number.
 
     Args:
         logits: (..., K).
@@ -145,15 +145,16 @@ def sample_weights(
         ignore_index: Class index of samples that do not count.
 
     Returns:
-        (...) in the type of ``weight``, else in torch's default type.
+        (...) in the type of ``weight``, else in torch's default type or float32 if it is shorter.
 
     Raises:
         TypeError: The target is not of an integer type.
         ValueError: A class index or a weight is out of range.
     """
-    require_indices(target)
+    target = checked_indices(target)
     if weight is None:
-        return (target != ignore_index).to(torch.get_default_dtype())
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        return _sample_weights(target, None, ignore_index).to(dtype)
     if weight.ndim != 1 or len(weight) == 0:
         raise ValueError(f"weight: expected a weight a class (K), got shape {shape_of(weight)}")
     require_weight(weight, len(weight))
@@ -187,7 +188,8 @@ def nll(
     """
     log_probabilities = checked_logits(log_probabilities, "log_probabilities")
     classes = log_probabilities.shape[-1]
-    if holds_probabilities(log_probabilities, target):
+    target = checked_target(log_probabilities, target)
+    if target.is_floating_point():
         raise TypeError(
             f"target: expected class indices of an integer type, got {kind(target)}; "
             "probabilities go to cross_entropy or kl_divergence"
@@ -198,12 +200,12 @@ def nll(
         weight = weight.to(log_probabilities)
     values = F.nll_loss(
         log_probabilities.reshape(-1, classes),
-        target.reshape(-1).long(),
-        weight,
+        target.reshape(-1),
         ignore_index=ignore_index,
         reduction="none",
     ).reshape(target.shape)
-    return _reduce(values, _sample_weights(target, weight, ignore_index), reduction)
+    weights = _sample_weights(target, weight, ignore_index)
+    return _reduce(values if weight is None else _weighted(values, weights), weights, reduction)
 
 
 def kl_divergence(
@@ -225,7 +227,7 @@ def kl_divergence(
         ValueError: A shape or a probability is out of range.
     """
     logits = checked_logits(logits)
-    if not holds_probabilities(logits, target_probabilities):
+    if not checked_target(logits, target_probabilities).is_floating_point():
         raise TypeError(
             f"target: expected float probabilities (..., K), got {kind(target_probabilities)}; "
             "class indices go to cross_entropy"
@@ -251,7 +253,8 @@ def softmax_mse(logits: Tensor, target: Tensor, reduction: Reduction = "mean") -
     """
     logits = checked_logits(logits)
     classes = logits.shape[-1]
-    if holds_probabilities(logits, target):
+    target = checked_target(logits, target)
+    if target.is_floating_point():
         require_probabilities(target)
         probabilities = target.to(logits.dtype)
     else:
@@ -339,12 +342,13 @@ def top1_accuracy(
         ValueError: A shape or a class index is out of range.
     """
     logits = checked_logits(logits)
-    if holds_probabilities(logits, target):
+    target = checked_target(logits, target)
+    if target.is_floating_point():
         raise TypeError(f"target: expected class indices of an integer type, got {kind(target)}")
     require_range(target, logits.shape[-1], ignore_index)
     counts = target != ignore_index
     hits = (logits.argmax(dim=-1) == target) & counts & ~logits.isnan().any(dim=-1)
-    return _reduce(hits.to(logits.dtype), counts.to(logits.dtype), reduction)
+    return _reduce(hits.to(logits.dtype), counts, reduction)
 
 
 CLASSIFICATION_LOSSES: dict[str, ClassificationLoss] = {
@@ -397,11 +401,11 @@ def _cross_entropy(
     """Losses (...), and what each counts in a mean; None where all count 1."""
     logits = checked_logits(logits)
     classes = logits.shape[-1]
-    has_probabilities = holds_probabilities(logits, target)
+    target = checked_target(logits, target)
     if weight is not None:
         require_weight(weight, classes)
         weight = weight.to(logits)
-    if has_probabilities:
+    if target.is_floating_point():
         if ignore_index != IGNORE_INDEX:
             raise ValueError(
                 f"ignore_index: expected none with class probabilities, got {ignore_index}"
@@ -419,14 +423,16 @@ def _cross_entropy(
         logits = logits.masked_fill(ignored.unsqueeze(-1), 0.0)
     values = F.cross_entropy(
         logits.reshape(-1, classes),
-        target.reshape(-1).long(),
-        weight,
+        target.reshape(-1),
+        None if other == 0.0 else weight,
         ignore_index=ignore_index,
         reduction="none",
         label_smoothing=min(1.0, classes * other),
     ).reshape(target.shape)
-    # More than uniform smoothing torch does not do; without any, infinite is the true value.
-    if other == 0.0 or (labelled >= other and holds_everywhere(values.isfinite(), unknown=False)):
+    if other == 0.0:  # infinite is the true value
+        return values if weight is None else _weighted(values, weights), weights
+    # More than uniform smoothing torch does not do.
+    if labelled >= other and holds_everywhere(values.isfinite(), unknown=False):
         return values, weights
     shares = other + (labelled - other) * one_hot(target, classes, logits.dtype)
     values = _surprise(logits, shares if weight is None else weight * shares)
@@ -463,14 +469,20 @@ def _reduce(values: Tensor, weights: Tensor | None, reduction: Reduction) -> Ten
     if weights is None:
         return values.mean() if values.numel() > 0 else values.sum()
     total, weight = values.sum(), weights.sum()
-    nothing = (weight == 0.0) & (total == 0.0)
-    return total / weight.masked_fill(nothing, 1.0)
+    nothing = (weight == 0) & (total == 0.0)
+    return total / weight.masked_fill(nothing, 1)
+
+
+def _weighted(values: Tensor, weights: Tensor) -> Tensor:
+    """Values times weights, where a weight of 0 makes 0 of an infinite value; torch makes NaN."""
+    return weights * values.masked_fill((weights == 0.0) & (values == torch.inf), 0.0)
 
 
 def _sample_weights(target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
+    """What each sample counts; without class weights booleans, whose sum is an exact integer."""
     ignored = target == ignore_index
     if weight is None:
-        return (~ignored).to(torch.get_default_dtype())
-    labels = target.masked_fill(ignored, 0).reshape(-1).long()
+        return ~ignored
+    labels = target.masked_fill(ignored, 0).reshape(-1)
     # Not weight[labels], which reads the index of a single sample: vmap over samples cannot.
     return weight.index_select(0, labels).reshape(target.shape).masked_fill(ignored, 0.0)

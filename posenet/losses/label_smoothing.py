@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from posenet.losses.class_targets import one_hot, require_indices, require_range
+from posenet.losses.class_targets import checked_indices, one_hot, require_range
 
 
 class SmoothingConvention(NamedTuple):
@@ -46,7 +46,7 @@ def smooth_labels(
         TypeError: The target is not of an integer type.
         ValueError: A class index or a setting is out of range.
     """
-    require_indices(target)
+    target = checked_indices(target)
     if classes < 1:
         raise ValueError(f"classes: expected a positive number, got {classes}")
     require_range(target, classes, None)

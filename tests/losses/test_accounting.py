@@ -1,5 +1,7 @@
 """Means over an epoch against the value of the whole set, however it is cut."""
 
+import datetime
+import inspect
 import itertools
 import math
 import subprocess
@@ -8,6 +10,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -238,20 +241,35 @@ def test_no_update_reads_a_value():
         (lambda mean: mean.update(torch.ones(2), 2), r"total: expected a scalar, got shape \(2,\)"),
         (lambda mean: mean.update(1.0, torch.ones(2)), r"weight: expected a scalar"),
         (lambda mean: mean.update_mean(torch.ones(2), 2), r"mean: expected a scalar"),
-        (lambda mean: mean.update(1.0, -1), "weight: expected a number that is not .*, got -1"),
+        (lambda mean: mean.update(1.0, -1), "weight: expected a finite number, not .*, got -1"),
         (lambda mean: mean.update(1.0, math.nan), "got nan"),
+        (lambda mean: mean.update(1.0, math.inf), "got inf"),
+        (lambda mean: mean.update_mean(1.0, math.inf), "got inf"),
         (
             lambda mean: mean.update_values(torch.ones(2), torch.ones(3)),
             r"weights: expected shape \(2,\) as the values', got \(3,\)",
         ),
         (lambda mean: mean.load_state_dict({}), "state_dict: expected two sums and two errors"),
         (lambda mean: mean.load_state_dict({"sums": [1.0], "errors": [1.0]}), "got {'sums'"),
+        (lambda mean: mean.load_state_dict({"sums": [[1], [2]], "errors": [[0], [0]]}), "two sums"),
         (lambda mean: mean.load_state_dict({"sums": "ab", "errors": None}), "expected two sums"),
     ],
 )
 def test_arguments_that_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(EpochMean())
+
+
+def test_complex_numbers_are_refused():
+    """torch only warns, and drops the imaginary part."""
+    mean, real, imaginary = EpochMean(), torch.ones(2), torch.full((2,), 1j)
+    with pytest.raises(TypeError, match=r"values: expected real numbers, got torch\.complex64"):
+        mean.update_values(imaginary)
+    with pytest.raises(TypeError, match="weights: expected real"):
+        mean.update_values(real, imaginary)
+    with pytest.raises(TypeError, match="total: expected real"):
+        mean.update(imaginary[0], 1)
+    assert mean.weight == 0.0
 
 
 # --- going on, and other processes ------------------------------------------------------------
@@ -288,26 +306,38 @@ def test_values_are_widened_on_a_device_that_can():
         detach = lambda self: self  # noqa: E731
         cpu = staticmethod(lambda: torch.ones(2))
 
-    assert accounting._wide(Apple()).dtype == torch.float64
+    assert accounting._wide(Apple(), "values").dtype == torch.float64
 
 
-PROCESS = """
-import sys, torch, torch.distributed as dist
-from posenet.losses.accounting import EpochMean
-rank, folder = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-values = torch.load(f"{folder}/values.pt", weights_only=True)
-mean, none = EpochMean(), EpochMean()
-for batch in values[rank]:
-    mean.update_values(batch)
-if rank == 1:
-    none.update(6.0, 4)
-reduced = mean.reduce()
-again = mean.reduce()
-assert again.state_dict() == reduced.state_dict(), "reducing must not count twice"
-weights = reduced.weight.item(), mean.weight.item()
-print(reduced.mean.item().hex(), *weights, none.reduce().mean.item())
-dist.destroy_process_group()
+def reduced(rank: int, folder: str) -> list[str]:
+    """What a process of two finds: means over both of batches, and where one has none."""
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meet",
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=120),
+    )
+    try:
+        mean, none = EpochMean(), EpochMean()
+        for batch in torch.load(f"{folder}/values.pt", weights_only=True)[rank]:
+            mean.update_values(batch)
+        if rank == 1:
+            none.update(6.0, 4)
+        whole, again = mean.reduce(), mean.reduce()
+        assert again.state_dict() == whole.state_dict(), "reducing must not count twice"
+        numbers = whole.weight, mean.weight, none.reduce().mean
+        return [whole.mean.item().hex(), *(str(x.item()) for x in numbers)]
+    finally:
+        dist.destroy_process_group()
+
+
+# Only what it needs, as importing the package takes most of the time.
+OTHER_PROCESS = f"""
+import datetime, runpy, sys, torch, torch.distributed as dist
+EpochMean = runpy.run_path({accounting.__file__!r})["EpochMean"]
+{inspect.getsource(reduced)}
+print(*reduced(1, sys.argv[1]))
 """
 
 
@@ -316,22 +346,19 @@ def test_two_processes_with_unequal_batches(tmp_path):
     sizes = [[5, 5, 5, 2], [3]]
     values = [[torch.randn(size, generator=generator) for size in rank] for rank in sizes]
     torch.save(values, tmp_path / "values.pt")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(rank), str(tmp_path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [process.communicate(timeout=120) for process in processes]
-    finally:
-        for process in processes:
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            ours = reduced(0, str(tmp_path))
+            out, errors = process.communicate(timeout=120)
+        finally:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    answers = [out.split() for out, _ in outputs]
+    assert process.returncode == 0, errors
+    answers = [ours, out.split()]
     flat = torch.cat([batch for rank in values for batch in rank]).double().tolist()
     assert answers[0][0] == answers[1][0]  # the same bits
     assert float.fromhex(answers[0][0]) == pytest.approx(math.fsum(flat) / 20, rel=4 * ULP, abs=0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from posenet.losses import (
     CLASSIFICATION_LOSSES,
     SMOOTHING_CONVENTIONS,
+    classification,
     cross_entropy,
     cross_entropy_sum_and_weight,
     distillation,
@@ -269,6 +270,36 @@ def test_a_masked_class_with_probability_costs_infinitely_much():
         assert cross_entropy(logits, target) == torch.inf
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_a_class_weight_of_zero_may_meet_a_masked_class(epsilon):
+    """torch makes NaN of 0 times -inf; an index and its one-hot agree."""
+    logits = torch.tensor([[1.0, -torch.inf, 0.0], [2.0, 0.0, 1.0]], requires_grad=True)
+    target, weight = torch.tensor([1, 0]), torch.tensor([1.0, 0.0, 2.0])
+    assert F.cross_entropy(logits, target, weight, label_smoothing=epsilon).isnan()
+    options = {"weight": weight, "label_smoothing": epsilon, "reduction": "none"}
+    by_index = cross_entropy(logits, target, **options)
+    one_hots = F.one_hot(target, 3).float()
+    torch.testing.assert_close(by_index, cross_entropy(logits, one_hots, **options))
+    expected = F.cross_entropy(logits[1:], target[1:], **options)
+    torch.testing.assert_close(by_index[1:], expected)
+    assert by_index.isfinite().all()
+    (slope,) = torch.autograd.grad(by_index.sum(), logits)
+    assert slope.isfinite().all()
+    assert slope[1].abs().max() > 0.1
+    if epsilon == 0.0:
+        values = nll(logits.log_softmax(dim=-1), target, weight=weight, reduction="none")
+        torch.testing.assert_close(values, by_index)
+        for found in (values, by_index):
+            assert found[0] == 0.0
+        assert slope[0].abs().max() == 0.0
+
+
+def test_a_class_weight_of_zero_does_not_hide_nan():
+    logits, weight = torch.tensor([[torch.nan, 1.0, 0.0]]), torch.tensor([1.0, 0.0, 2.0])
+    for target in (torch.tensor([1]), torch.tensor([[0.0, 1.0, 0.0]])):
+        assert cross_entropy(logits, target, weight=weight, reduction="sum").isnan()
+
+
 @ALL_FORMS
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_are_not_hidden(name, bad):
@@ -359,11 +390,66 @@ def test_kl_divergence_is_torchs_batchmean_and_no_mean_over_elements():
     assert match.abs().max() < 1e-15
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
-def test_indices_of_every_integer_type(dtype):
-    logits, targets = make(9)
-    expected = F.cross_entropy(logits, targets.labels)
-    torch.testing.assert_close(cross_entropy(logits, targets.labels.to(dtype)), expected)
+@pytest.mark.parametrize("classes", [3, 200, 300])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+        *(torch.int8, torch.int16, torch.int32, torch.int64),
+    ],
+)
+def test_indices_of_every_integer_type(dtype, classes):
+    """In 8 bits -100 is 156, and 300 is 44."""
+    largest = min(classes - 1, torch.iinfo(dtype).max)
+    labels = torch.tensor([0, 1, 2, 5, 43, 44, 45, 127, 128, 155, 156, 157, 199, 255, 299])
+    labels = labels[labels <= largest]
+    logits = 3.0 * torch.randn(len(labels), classes, generator=torch.Generator().manual_seed(0))
+    logits[::2] += 9.0 * smooth_labels(labels, classes, 0.0)[::2]
+    target, weight = labels.to(dtype), torch.linspace(0.5, 2.0, classes)
+    for options in ({}, {"weight": weight}, {"label_smoothing": 0.1}):
+        expected = F.cross_entropy(logits, labels, **options)
+        torch.testing.assert_close(cross_entropy(logits, target, **options), expected)
+    log_probabilities = logits.log_softmax(dim=-1)
+    for loss, scores in (
+        (nll, log_probabilities),
+        (softmax_mse, logits),
+        (top1_accuracy, logits),
+    ):
+        assert torch.equal(loss(scores, target), loss(scores, labels))
+    torch.testing.assert_close(nll(log_probabilities, target), F.cross_entropy(logits, labels))
+    hits = (logits.argmax(dim=-1) == labels).float()
+    assert 0 < hits.mean() <= 1
+    torch.testing.assert_close(top1_accuracy(logits, target), hits.mean())
+    assert sample_weights(target).tolist() == [1.0] * len(labels)
+    assert torch.equal(sample_weights(target, weight=weight), weight[labels])
+    assert torch.equal(smooth_labels(target, classes, 0.0), F.one_hot(labels, classes).float())
+    # An index to ignore may be one of the type or not.
+    ignored = F.cross_entropy(logits, labels, ignore_index=2)
+    torch.testing.assert_close(cross_entropy(logits, target, ignore_index=2), ignored)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, nll, top1_accuracy])
+def test_samples_are_counted_exactly_whatever_the_default_type(loss, monkeypatch):
+    """float16 has no 100 000."""
+    logits = torch.tensor([0.3, 0.5, 0.2]).log().expand(100_000, 3)
+    target = torch.tensor([1, 0]).repeat(50_000)
+    expected = loss(logits, target)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float16)
+    try:
+        found, weights = loss(logits, target), sample_weights(target)
+    finally:
+        torch.set_default_dtype(before)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+    assert expected > 0.4
+    assert weights.sum().item() == 100_000
+
+
+def test_more_samples_are_counted_than_float32_can():
+    """Its numbers end to be dense at 2^24, and the next integer is rounded."""
+    target = torch.tensor(0).expand(2**24 + 1)
+    assert classification._sample_weights(target, None, -100).sum().item() == 2**24 + 1
 
 
 @ALL_FORMS
@@ -602,22 +688,27 @@ def test_gradients_by_sample(name):
     torch.testing.assert_close(slope(logits, *targets), evaluate(name, logits, targets)[1])
 
 
-def check_compiled(name: str, backend: str, reduction: str) -> None:
+def check_compiled(name: str, backend: str, *reductions: str) -> None:
+    """Several reductions in one graph, as compiling is what takes the time."""
+
+    def call(*logits):
+        pairs = zip(logits, reductions, strict=True)
+        return [FORMS[name].call(z, targets, reduction) for z, reduction in pairs]
+
     torch.compiler.reset()
-    compiled = torch.compile(FORMS[name].call, fullgraph=True, backend=backend)
+    compiled = torch.compile(call, fullgraph=True, backend=backend)
     logits, targets = make(6, dtype=torch.float32)
-    found, expected = (logits.clone().requires_grad_() for _ in range(2))
-    values = compiled(found, targets, reduction)
-    torch.testing.assert_close(values, FORMS[name].call(expected, targets, reduction))
-    values.sum().backward()
-    FORMS[name].call(expected, targets, reduction).sum().backward()
-    torch.testing.assert_close(found.grad, expected.grad)
+    found, expected = ([logits.clone().requires_grad_() for _ in reductions] for _ in range(2))
+    values, true_values = compiled(*found), call(*expected)
+    torch.testing.assert_close(values, true_values)
+    sum(x.sum() for x in values).backward()
+    sum(x.sum() for x in true_values).backward()
+    torch.testing.assert_close([z.grad for z in found], [z.grad for z in expected])
 
 
 @ALL_FORMS
 def test_compiles_without_a_break(name):
-    for reduction in ("none", "mean"):
-        check_compiled(name, "aot_eager", reduction)
+    check_compiled(name, "aot_eager", "none", "mean")
 
 
 def test_compiles_to_machine_code():
