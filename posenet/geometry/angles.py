@@ -31,10 +31,9 @@ def quaternion_angle(a: Tensor, b: Tensor) -> Tensor:
     """Angle of two quaternions (..., 4) of the same shape and dtype, and of any lengths."""
     if _is_plain(a, b):
         return _QuaternionAngle.apply(a, b)
-    # The second projection is for autograd, which takes it as given that w is perpendicular to a.
-    _, sine, dot = _quaternion_parts(a, b, projections=2)
+    _, sine, cosine, _ = _quaternion_parts(a, b, for_autograd=True)
     # Not abs, whose slope at 0 is 0: the gradient would vanish at pi.
-    cosine = torch.where(dot < 0, -dot, dot)
+    cosine = torch.where(cosine < 0, -cosine, cosine)
     # atan2(0, 0) has the gradient 0/0: a zero quaternion is given the harmless cosine 1 instead.
     cosine = torch.where((sine == 0) & (cosine == 0), 1.0, cosine)
     return 2.0 * torch.atan2(sine, cosine)
@@ -82,31 +81,48 @@ def _axis_near_pi(a: Tensor, b: Tensor, axis: Tensor, cosine: Tensor) -> tuple[T
     return near_pi, column * _reciprocal(length)
 
 
-def _quaternion_parts(a: Tensor, b: Tensor, projections: int = 1) -> Parts:
-    """``w = b - (a . b / |a|^2) a``, ``|a| |w|``, and ``a . b``, which has its sign.
+def _quaternion_parts(a: Tensor, b: Tensor, for_autograd: bool) -> Parts:
+    """``b = c a + w`` with ``w`` perpendicular to ``a``: ``w``, ``|w| / |a|``, ``c``, ``|a|^2``.
 
     To keep every digit of a small ``w``, a whole multiple of ``a`` is taken away first: for
     quaternions of about the same length it is ``a`` or ``-a`` and the difference free of rounding.
+    It is ``c`` cut off, not rounded: where ``b`` is the shorter, ``b - a`` would cost its digits.
+    The rest of ``c`` is then small, and ``c`` more accurate than ``a . b``; of ``|w|`` and ``|a|``
+    the squares are divided, since one root halves the rounding errors of both.
+
+    ``for_autograd`` gives the same parts in a form whose derivatives can be taken.
     """
     tiny = torch.finfo(a.dtype).tiny
-    length = torch.linalg.vector_norm(a, dim=-1)
-    square = length.square().clamp_min(tiny)
-    dot = _dot(a, b)
-    whole = (dot.detach() / square.detach()).round()
-    perpendicular = torch.addcmul(b, whole.unsqueeze(-1), a, value=-1.0)
-    for _ in range(projections):
+    # Where a square underflows, its quaternion counts as zero.
+    square = torch.nn.functional.threshold(_dot(a, a), tiny, torch.inf)
+    # A factor above 1, so that rounding cannot make 0 of a c that is about 1.
+    cosine = (_dot(a, b) / square).detach().mul(1.1).trunc()
+    perpendicular = torch.addcmul(b, cosine.unsqueeze(-1), a, value=-1.0)
+    # Autograd takes it as given that w is perpendicular to a; one projection leaves a rest.
+    for _ in range(2 if for_autograd else 1):
         rest = _dot(perpendicular, a) / square
         perpendicular = torch.addcmul(perpendicular, rest.unsqueeze(-1), a, value=-1.0)
-    reach = torch.linalg.vector_norm(perpendicular, dim=-1)
-    # Below the root the norm underflows and is no divisor for the gradient.
-    sine = length * torch.nn.functional.threshold(reach, tiny**0.5, 0.0)
-    return perpendicular, sine, dot
+        cosine = cosine + rest
+    reach = torch.nn.functional.threshold(_dot(perpendicular, perpendicular), tiny, 0.0)
+    sine = _root(reach / square.detach())
+    if for_autograd:
+        # The derivative of reach / square by the square overflows for short quaternions. That of
+        # this factor, which is 1, does not.
+        length = torch.nn.functional.threshold(_dot(a, a), tiny, 1.0).sqrt()
+        sine = sine * (length.detach() / length)
+    return perpendicular, sine, cosine, square
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     # Adding slices is several times as fast as sum(dim=-1), which loops over runs of four.
     w, x, y, z = (a * b).unbind(dim=-1)
     return (w + x) + (y + z)
+
+
+def _root(value: Tensor) -> Tensor:
+    """Square root, without a NaN in any derivative at 0."""
+    positive = value > 0
+    return torch.where(positive, value, 1.0).sqrt() * positive
 
 
 def _reciprocal(value: Tensor) -> Tensor:
@@ -154,20 +170,19 @@ def _quaternion_gradients(
     The angle grows fastest as ``a`` turns away from ``w``, and as ``b`` turns in the same plane
     away from ``a``; the gradients have the lengths ``2 / |a|`` and ``2 / |b|``.
     """
-    perpendicular, sine, dot = parts
-    slope = 2.0 * slope
+    perpendicular, sine, cosine, square = parts
+    # Of the two directions at cosine = 0, which is pi, either will do: it has to be one.
+    slope = slope * torch.where(cosine < 0, -2.0, 2.0)
     per_sine = _reciprocal(sine)
     by_a = by_b = None
     if needed[0]:
-        # Of the two directions at dot = 0, which is pi, either will do: it has to be one.
-        by_a = torch.copysign(per_sine, dot)
-        by_a = (-slope * by_a).unsqueeze(-1) * perpendicular
+        by_a = (-slope * per_sine / square).unsqueeze(-1) * perpendicular
     if needed[1]:
-        per_hypotenuse = _reciprocal(torch.hypot(sine, dot))  # 1 / (|a| |b|)
-        slope = slope * torch.copysign(per_hypotenuse.square(), dot)
-        along_w = slope * dot * a.square().sum(dim=-1) * per_sine
-        along_a = slope * sine
-        by_b = along_w.unsqueeze(-1) * perpendicular - along_a.unsqueeze(-1) * a
+        slope = slope * _reciprocal(
+            torch.nn.functional.threshold(_dot(b, b), torch.finfo(b.dtype).tiny, 0.0)
+        )
+        along_w = (slope * cosine * per_sine).unsqueeze(-1)
+        by_b = along_w * perpendicular - (slope * sine).unsqueeze(-1) * a
     return by_a, by_b
 
 
@@ -199,13 +214,14 @@ class _QuaternionAngle(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        perpendicular, sine, dot = _quaternion_parts(a, b)
-        ctx.save_for_backward(a, b, perpendicular, sine, dot)
-        return 2.0 * torch.atan2(sine, dot.abs())
+        parts = _quaternion_parts(a, b, for_autograd=False)
+        ctx.save_for_backward(a, b, *parts)
+        _, sine, cosine, _ = parts
+        return 2.0 * torch.atan2(sine, cosine.abs())
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Gradients:
         a, b, *parts = ctx.saved_tensors
         if torch.is_grad_enabled():
-            parts = _quaternion_parts(a, b)
+            parts = _quaternion_parts(a, b, for_autograd=True)
         return _quaternion_gradients(slope, a, b, parts, ctx.needs_input_grad)

@@ -27,9 +27,10 @@ def geodesic_distance(rotation_a: Tensor, rotation_b: Tensor, exact_at_pi: bool 
             does not vanish there: the gradient has norm 1 up to and at pi. Slower.
 
     Returns:
-        Angles in radians in [0, pi], (...). Relative error about 3e-7 in float32.
+        Angles in radians in [0, pi], (...). The relative error is at most 3e-7 in float32.
 
     Raises:
+        TypeError: A tensor is not floating point.
         ValueError: The last two sizes are not (3, 3), or the others do not broadcast.
 
     Source: Hartley et al., Rotation Averaging, IJCV 2013, section 3, for the metric.
@@ -43,8 +44,10 @@ def quaternion_geodesic_distance(quaternion_a: Tensor, quaternion_b: Tensor) -> 
 
     With ``w`` the part of ``b`` that is perpendicular to ``a``, the angle is
     ``2 atan2(|a| |w|, |a . b|)``, whatever the lengths: raw network outputs need no normalisation
-    first. Unit quaternions keep full *relative* accuracy (about 3e-7 in float32) down to the
-    smallest angles; lengths from 1e-6 to 1e9 are good to about 3e-7 rad.
+    first. In float32 unit quaternions are good to a *relative* error of 3e-7 down to the smallest
+    angles, and lengths from 1e-6 to 1e9 to 3e-7 rad for angles up to 1 rad and to a relative error
+    of 3e-7 above, where the spacing of float32 alone grows to 2.4e-7 rad. A quaternion shorter than
+    1e-19 counts as zero.
 
     Args:
         quaternion_a: Quaternions wxyz, (..., 4). Half precision is computed in float32.
@@ -55,6 +58,7 @@ def quaternion_geodesic_distance(quaternion_a: Tensor, quaternion_b: Tensor) -> 
         quaternion (angle 0), and of Riemannian norm 1 elsewhere, at pi too.
 
     Raises:
+        TypeError: A tensor is not floating point.
         ValueError: The last size is not 4, or the others do not broadcast.
 
     Source: Huynh, Metrics for 3D Rotations, JMIV 2009, for the metric (there with acos).
@@ -76,6 +80,7 @@ def chordal_distance(rotation_a: Tensor, rotation_b: Tensor) -> Tensor:
         Distances without unit in [0, 2 sqrt(2)], (...).
 
     Raises:
+        TypeError: A tensor is not floating point.
         ValueError: The last two sizes are not (3, 3), or the others do not broadcast.
 
     Source: Hartley et al., Rotation Averaging, IJCV 2013.
@@ -97,6 +102,7 @@ def quaternion_distance(quaternion_a: Tensor, quaternion_b: Tensor) -> Tensor:
         Distances without unit in [0, sqrt(2)], (...). A zero quaternion is at distance 0.
 
     Raises:
+        TypeError: A tensor is not floating point.
         ValueError: The last size is not 4, or the others do not broadcast.
 
     Source: Hartley et al., Rotation Averaging, IJCV 2013.
@@ -115,6 +121,7 @@ def matching_pair(
     """Two tensors that end in ``sizes``, of the same shape and of one dtype of at least float32.
 
     Raises:
+        TypeError: A tensor is not floating point.
         ValueError: A tensor has other last sizes, or the batch shapes do not match.
     """
     count = len(sizes)
@@ -122,6 +129,9 @@ def matching_pair(
         if tensor.shape[-count:] != sizes:
             expected = ", ".join(map(str, sizes))
             raise ValueError(f"{name}: expected shape (..., {expected}), got {tuple(tensor.shape)}")
+        if not tensor.is_floating_point():
+            found = str(tensor.dtype).removeprefix("torch.")
+            raise TypeError(f"{name}: expected floating point, got {found}")
     if a.dtype != b.dtype or a.dtype in (torch.float16, torch.bfloat16):
         dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
         a, b = a.to(dtype), b.to(dtype)

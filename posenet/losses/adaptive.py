@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from posenet.losses.elementwise import standardize
+from posenet.losses.elementwise import at_least_float32, check_number, standardize
 from posenet.losses.reduction import Reduction, reduce
 
 LARGEST_ALPHA = 1e18  # infinity to more than 16 digits
@@ -26,6 +26,7 @@ LARGEST_LOG = 1e100  # L of an infinite residual in the derivative by alpha
 LARGEST_Z = 1e140  # pulls for an infinite residual: infinity times a vanished power would be NaN
 SMALLEST_B = 1e-20  # alpha = 2
 SMALLEST_ALPHA = 1e-20  # alpha = 0
+LEARNED_ALPHAS = (0.001, 1.999)  # as in Barron's code: nearer to an end the sigmoid is too flat
 
 
 def general(z: Tensor, alpha: float | Tensor) -> Tensor:
@@ -173,12 +174,14 @@ def log_partition(alpha: float | Tensor) -> Tensor:
         The shape of alpha, float64.
 
     Raises:
+        TypeError: Alpha is no number or tensor.
         ValueError: Alpha is a number outside 0 to 2.
 
     Source: Barron, CVPR 2019, section 3; Takahasi and Mori, Double Exponential Formulas for
     Numerical Integration, 1974.
     """
     if not isinstance(alpha, Tensor):
+        check_number("alpha", alpha)
         if not 0 <= alpha <= 2:
             raise ValueError(f"alpha: expected a number from 0 to 2, got {alpha}")
         alpha = torch.tensor(alpha, dtype=torch.float64)
@@ -200,37 +203,46 @@ class AdaptiveRobustLoss(nn.Module):
     density whose energy is the general loss. Its last two terms are the price of tolerance: without
     them a large scale and a small alpha would make every residual free. Where residuals are
     Gaussian, alpha goes to 2 and the scale to their standard deviation; the heavier their tails,
-    the lower alpha goes. Alpha stays between 0 and 2, see :func:`log_partition`.
+    the lower alpha goes. Alpha stays between 0 and 2, see :func:`log_partition`, more exactly from
+    0.001 to 1.999, and from there its gradient can lead it back.
 
     The density is that of signed residuals in one dimension. That of a length is twice as high,
     which shifts the loss by log 2 and changes nothing else.
 
-    Both are parameters of the module, unconstrained (``alpha = 2 sigmoid(alpha_logit)``,
-    ``scale = exp(log_scale)``). They must stay out of weight decay.
+    Both are parameters of the module, unconstrained (``alpha = 2 sigmoid(alpha_logit)``, which
+    beyond the ends has their value and slope; ``scale = exp(log_scale)``). They must stay out of
+    weight decay.
 
     Args:
-        alpha: Where the shape starts, between 0 and 2.
+        alpha: Where the shape starts, from 0.001 to 1.999.
         scale: Where the scale starts, positive, in the unit of the residuals.
 
     Raises:
-        ValueError: Alpha is not between 0 and 2, or the scale is not positive and finite.
+        TypeError: Alpha or the scale is no number.
+        ValueError: Alpha is not from 0.001 to 1.999, or the scale is not positive and finite.
 
     Source: Barron, CVPR 2019, section 3.
     """
 
     def __init__(self, alpha: float = 1.0, scale: float = 1.0) -> None:
         super().__init__()
-        if not 0 < alpha < 2:
-            raise ValueError(f"alpha: expected a number between 0 and 2, got {alpha}")
+        check_number("alpha", alpha, "a number")
+        check_number("scale", scale, "a number")
+        low, high = LEARNED_ALPHAS
+        if not low <= alpha <= high:
+            raise ValueError(f"alpha: expected a number from {low} to {high}, got {alpha}")
         if not 0 < scale < math.inf:
             raise ValueError(f"scale: expected a positive finite number, got {scale}")
-        self.alpha_logit = nn.Parameter(torch.tensor(math.log(alpha / (2.0 - alpha))))
+        self.alpha_logit = nn.Parameter(torch.tensor(_logit(alpha)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
     @property
     def alpha(self) -> Tensor:
-        """Shape, a scalar in (0, 2)."""
-        return 2.0 * torch.sigmoid(self.alpha_logit)
+        """Shape, a scalar from 0.001 to 1.999."""
+        logit = at_least_float32(self.alpha_logit)
+        # The value of clamp, but its slope is 1 beyond the bounds, too.
+        logit = logit - logit.detach() + logit.detach().clamp(*map(_logit, LEARNED_ALPHAS))
+        return 2.0 * torch.sigmoid(logit)
 
     @property
     def scale(self) -> Tensor:
@@ -251,3 +263,8 @@ class AdaptiveRobustLoss(nn.Module):
         losses = general(standardize(residual, self.scale), self.alpha)
         price = self.log_scale + log_partition(self.alpha).to(self.log_scale.dtype)
         return reduce(losses + price, reduction)
+
+
+def _logit(alpha: float) -> float:
+    """Inverse of ``2 sigmoid``."""
+    return math.log(alpha / (2.0 - alpha))

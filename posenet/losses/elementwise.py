@@ -1,7 +1,7 @@
 """How a robust loss is computed: from a residual to ``z``, and from ``z`` to values and slopes."""
 
-import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -23,6 +23,16 @@ def at_least_float32(residual: Tensor) -> Tensor:
     return residual.float() if residual.dtype in (torch.float16, torch.bfloat16) else residual
 
 
+def check_number(name: str, value: object, expected: str = "a number or a tensor") -> None:
+    """Refuse what is no real number, under its own name.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(value, Real):
+        raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}")
+
+
 def standardize(residual: Tensor, scale: float | Tensor) -> Tensor:
     """The residual in units of the scale, ``z = residual / scale``.
 
@@ -33,17 +43,19 @@ def standardize(residual: Tensor, scale: float | Tensor) -> Tensor:
             GPU and break ``torch.compile``.
 
     Raises:
-        TypeError: The residual is not floating point.
-        ValueError: The scale is a number that is not positive and finite.
+        TypeError: The residual is not floating point, or the scale no number or tensor.
+        ValueError: The scale is a number that is not positive and finite in the residual's type.
     """
     residual = at_least_float32(residual)
     if isinstance(scale, Tensor):
-        # An infinite residual must not reach a learned scale: its part there is z psi(z), and
-        # infinity times a vanished psi would be NaN.
-        infinite = residual.isinf()
-        finite = residual.masked_fill(infinite, 0.0) / scale
-        return torch.where(infinite, residual / scale.detach(), finite)
-    if not torch.finfo(residual.dtype).tiny <= scale < math.inf:
+        # An infinite z must not reach a learned scale: its part there is z psi(z), and infinity
+        # times a vanished psi would be NaN.
+        z = residual / scale.detach()
+        infinite = z.isinf()
+        return torch.where(infinite, z, residual.masked_fill(infinite, 0.0) / scale)
+    check_number("scale", scale)
+    finfo = torch.finfo(residual.dtype)
+    if not finfo.tiny <= scale <= finfo.max:
         raise ValueError(f"scale: expected a positive finite number, got {scale}")
     return residual if scale == 1 else residual / scale
 

@@ -15,13 +15,14 @@ What does not depend on the loss:
 
 - ``residual``: floating point, any shape. float16 and bfloat16 are computed in float32 and
   returned as float32. Other types raise ``TypeError``.
-- ``scale``: a positive finite number, else ``ValueError``; or a tensor that broadcasts with the
-  residual, learned if it requires a gradient. A tensor's values are not looked at: that would wait
-  for a GPU and break ``torch.compile``.
+- ``scale``: a number that is positive and finite in the residual's type, else ``ValueError``; or a
+  tensor that broadcasts with the residual, learned if it requires a gradient. A tensor's values are
+  not looked at: that would wait for a GPU and break ``torch.compile``. Anything else raises
+  ``TypeError``.
 - ``reduction``: none, sum or mean, else ``ValueError``.
 - A NaN stays NaN in its own element, loss and gradient alike; nothing is masked, the caller is to
   know. An infinite residual gives the limits of ``rho`` and ``psi``, never NaN: infinity, or the
-  bound of a bounded loss. It does not spoil the gradient of a learned scale.
+  bound of a bounded loss. It leaves a learned scale alone: its part of that gradient is 0.
 
 Source: Barron, A General and Adaptive Robust Loss Function, CVPR 2019; Zhang, Parameter Estimation
 Techniques: A Tutorial with Application to Conic Fitting, Image and Vision Computing 15, 1997.
@@ -35,7 +36,7 @@ import torch
 from torch import Tensor
 
 from posenet.losses.adaptive import general
-from posenet.losses.elementwise import at_least_float32, elementwise, standardize
+from posenet.losses.elementwise import at_least_float32, check_number, elementwise, standardize
 from posenet.losses.reduction import Reduction, reduce
 
 
@@ -81,7 +82,7 @@ def l2(residual: Tensor, scale: float | Tensor = 1.0, reduction: Reduction = "me
         reduction: none, sum or mean.
 
     Raises:
-        TypeError: The residual is not floating point.
+        TypeError: The residual is not floating point, or the scale no number or tensor.
         ValueError: The scale is a number that is not positive and finite, or the reduction has
             another name.
     """
@@ -167,8 +168,11 @@ def smooth_l1(
     Source: Girshick, Fast R-CNN, ICCV 2015.
     """
     near = standardize(residual, scale).clamp(-1.0, 1.0)
+    residual = at_least_float32(residual)
+    if isinstance(scale, Tensor):
+        scale = torch.where(residual.isinf(), scale.detach(), scale)
     # In c huber(z) the derivative by c would be a difference of two large numbers.
-    return reduce(near * (at_least_float32(residual) - 0.5 * scale * near), reduction)
+    return reduce(near * (residual - 0.5 * scale * near), reduction)
 
 
 def pseudo_huber(
@@ -329,13 +333,14 @@ def general_robust(
             be learned, see :class:`AdaptiveRobustLoss`.
 
     Raises:
-        TypeError: The residual is not floating point.
+        TypeError: The residual is not floating point, or scale or alpha no number or tensor.
         ValueError: The scale is a number that is not positive and finite, alpha is NaN, or the
             reduction has another name.
 
     Source: Barron, A General and Adaptive Robust Loss Function, CVPR 2019, equation 8.
     """
     if not isinstance(alpha, Tensor):
+        check_number("alpha", alpha)
         if alpha in _BY_ALPHA:
             return _BY_ALPHA[alpha](residual, scale, reduction)
         if not -math.inf <= alpha <= math.inf:

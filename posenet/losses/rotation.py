@@ -48,6 +48,7 @@ def geodesic_loss(rotation: Tensor, target: Tensor, reduction: Reduction = "mean
         Radians, a scalar, or (...) without a reduction.
 
     Raises:
+        TypeError: A tensor is not floating point.
         ValueError: A shape does not end in (3, 3), the shapes differ, or the reduction is unknown.
 
     Source: Mahendran et al., 3D Pose Regression using CNNs, ICCVW 2017, for its use as a loss.
@@ -70,6 +71,7 @@ def quaternion_geodesic_loss(
         Radians, a scalar, or (...) without a reduction.
 
     Raises:
+        TypeError: A tensor is not floating point.
         ValueError: A shape does not end in (4,), the shapes differ, or the reduction is unknown.
     """
     quaternion, target = _same_shape("quaternion", quaternion, target, (4,))

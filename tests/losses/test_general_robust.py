@@ -80,8 +80,16 @@ def worst_error(found: torch.Tensor, expected: list) -> float:
         elif abs(e) < finfo.tiny:
             assert abs(f) <= 2 * finfo.tiny
         else:
+            assert math.isfinite(f)  # max would pass over a NaN
             worst = max(worst, float(abs(f - e) / e))
     return worst
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize("expected", [1.0, 1e-300])
+def test_the_bounds_on_errors_do_not_let_nan_pass(wrong, expected):
+    with pytest.raises(AssertionError):
+        worst_error(torch.tensor([1.0, wrong]), [1.0, expected])
 
 
 # --- accuracy ---
@@ -464,11 +472,37 @@ def test_every_residual_pays_the_price_of_tolerance():
 def test_gradients_are_finite_however_far_the_parameters_ran(alpha_logit, residual):
     loss = AdaptiveRobustLoss()
     with torch.no_grad():
-        loss.alpha_logit.fill_(alpha_logit)  # alpha is then 0 or 2 in float32
+        loss.alpha_logit.fill_(alpha_logit)
     x = torch.tensor([residual, 0.5], requires_grad=True)
     loss(x).backward()
     for tensor in (x, *loss.parameters()):
         assert tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("alpha_logit", [-1e30, -200.0, -17.0, 17.0, 200.0, 1e30])
+def test_alpha_never_reaches_an_end_and_is_pulled_back_from_there(alpha_logit, dtype):
+    loss = AdaptiveRobustLoss().to(dtype)
+    with torch.no_grad():
+        loss.alpha_logit.fill_(alpha_logit)
+    assert 0.00099 < loss.alpha.item() < 1.9991
+    residual = torch.tensor([0.5, -0.3, 0.1] if alpha_logit < 0 else [1e3, -50.0, 0.1])
+    loss(residual.to(dtype)).backward()
+    assert loss.alpha_logit.grad * alpha_logit > 0.0  # descent leads inwards
+
+
+@pytest.mark.parametrize(("alpha_logit", "sampled"), [(20.0, stats.cauchy), (-20.0, stats.norm)])
+def test_alpha_comes_back_from_an_end(alpha_logit, sampled):
+    loss = AdaptiveRobustLoss()
+    with torch.no_grad():
+        loss.alpha_logit.fill_(alpha_logit)
+    samples = quantiles(sampled)[5::10].float()
+    optimizer = torch.optim.Adam(loss.parameters(), lr=0.2, betas=(0.9, 0.9))
+    for _ in range(250):
+        optimizer.zero_grad()
+        loss(samples).backward()
+        optimizer.step()
+    assert loss.alpha < 0.3 if alpha_logit > 0 else loss.alpha > 1.7
 
 
 def test_adaptive_loss_compiles_whole():
@@ -482,10 +516,35 @@ def test_adaptive_loss_compiles_whole():
         torch.testing.assert_close(whole, eager)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 2.0, -1.0, math.nan])
+@pytest.mark.parametrize("alpha", [0.0, 2.0, -1.0, math.nan, 1e-8, 1.9999999])
 def test_start_of_alpha_must_be_inside(alpha):
-    with pytest.raises(ValueError, match=f"alpha: expected a number between 0 and 2, got {alpha}"):
+    message = f"alpha: expected a number from 0.001 to 1.999, got {alpha}"
+    with pytest.raises(ValueError, match=message):
         AdaptiveRobustLoss(alpha=alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.001, 1.999])
+def test_alpha_may_start_at_an_end(alpha):
+    assert AdaptiveRobustLoss(alpha=alpha).alpha.item() == pytest.approx(alpha, abs=2e-7)
+
+
+@pytest.mark.parametrize("wrong", ["a", None, [1.0], 1j])
+def test_shapes_and_scales_that_are_no_numbers_are_named(wrong):
+    message = f"expected a number or a tensor, got {type(wrong).__name__}"
+    for call in (
+        lambda: general_robust(torch.ones(2), alpha=wrong),
+        lambda: log_partition(wrong),
+    ):
+        with pytest.raises(TypeError, match=f"^alpha: {message}"):
+            call()
+
+
+@pytest.mark.parametrize("wrong", ["a", None, [1.0], 1j, torch.ones(())])
+@pytest.mark.parametrize("name", ["alpha", "scale"])
+def test_starts_that_are_no_numbers_are_named(name, wrong):
+    message = f"^{name}: expected a number, got {type(wrong).__name__}"
+    with pytest.raises(TypeError, match=message):
+        AdaptiveRobustLoss(**{name: wrong})
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])

@@ -1,5 +1,7 @@
 """Rotation losses: values, slopes, what is refused, and what the common formulas get wrong."""
 
+import functools
+import json
 import math
 import re
 
@@ -60,14 +62,19 @@ def function(name: str):
 
 def exact_loss(name: str, a: list[list[float]], b: list[list[float]]) -> mpmath.mpf:
     """The loss of two matrices as they were rounded, in 50 digits."""
-    p, q = mpmath.matrix(a), mpmath.matrix(b)
     if name in FROBENIUS:
-        return mpmath.norm(list(p - q)) ** FROBENIUS[name]
-    for _ in range(4):  # to the nearest rotations: Newton-Schulz squares the distance to them
+        return mpmath.norm(list(mpmath.matrix(a) - mpmath.matrix(b))) ** FROBENIUS[name]
+    return CLOSED_FORMS[name][0](exact_angle(str(a), str(b)))
+
+
+@functools.cache  # of the text, which is exact and can be looked up
+def exact_angle(a: str, b: str) -> mpmath.mpf:
+    p, q = (mpmath.matrix(json.loads(text)) for text in (a, b))
+    for _ in range(3):  # to the nearest rotations: Newton-Schulz squares the distance to them
         p, q = (m * (3 * mpmath.eye(3) - m.T * m) / 2 for m in (p, q))
     product = p.T * q
     cosine = (product[0, 0] + product[1, 1] + product[2, 2] - 1) / 2
-    return CLOSED_FORMS[name][0](mpmath.acos(max(-1, min(1, cosine))))
+    return mpmath.acos(max(-1, min(1, cosine)))
 
 
 def riemannian_slope(rotation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -284,6 +291,20 @@ def test_shapes_that_are_no_matrices_are_named(name, shape):
         function(name)(torch.zeros(shape), torch.eye(3))
     with pytest.raises(ValueError, match=f"^target: {message}"):
         function(name)(torch.eye(3), torch.zeros(shape))
+
+
+@ALL_LOSSES
+def test_integers_are_named(name):
+    integers = torch.eye(3, dtype=torch.int64)
+    with pytest.raises(TypeError, match=r"^rotation: expected floating point, got int64"):
+        function(name)(integers, torch.eye(3))
+    with pytest.raises(TypeError, match=r"^target: expected floating point, got int64"):
+        function(name)(torch.eye(3), integers)
+
+
+def test_integers_are_named_as_quaternions():
+    with pytest.raises(TypeError, match=r"^quaternion: expected floating point, got int64"):
+        quaternion_geodesic_loss(torch.ones(4, dtype=torch.int64), torch.ones(4))
 
 
 def test_shapes_that_are_no_quaternions_are_named():
