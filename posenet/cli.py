@@ -107,6 +107,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--format", default="json", help="json (a line each), csv, or tum (camera-to-world, xyzw)"
     )
     verb.add_argument("--batch-size", type=int, default=32, help="images in memory at a time (32)")
+    verb.add_argument(
+        "--hypotheses",
+        metavar="N",
+        type=int,
+        default=0,
+        help="add the N most probable poses, of a run with viewpoint bins (json only)",
+    )
 
     verb = _add(verbs, "losses", _losses, "the losses: formulas, robustness, pictures")
     verb.add_argument(
@@ -186,7 +193,12 @@ def _predict(options: argparse.Namespace, _: list[str]) -> int:
     from posenet.inference.output import write_poses
 
     unreadable = write_poses(
-        options.run_folder, options.paths, options.format, sys.stdout, options.batch_size
+        options.run_folder,
+        options.paths,
+        options.format,
+        sys.stdout,
+        options.batch_size,
+        options.hypotheses,
     )
     return 1 if unreadable else 0
 

@@ -93,6 +93,13 @@ class ModelConfig:
             all of the backbone's batch norms keep their statistics: those of millions of images
             are better than those of 32 neighbouring frames.
         rotation: How the network writes a rotation: quaternion, 6d, 9d or rotvec.
+        mode: What the head predicts: regression (one pose), classification (the viewpoint bin that
+            the image was seen from, and its centre for the pose), or coarse_to_fine (the bin, and
+            the pose relative to the centre of each bin).
+        bins: Number of viewpoint bins.
+        binning: How they divide the training poses: rotation_grid, rotation_kmeans,
+            position_kmeans or pose_kmeans.
+        decoding: The pose from the bins' probabilities: top1 or mean (weighted).
         frozen_share: Share of the backbone's top-level parts (stem, blocks; a ResNet's stages),
             from the input on, that keep their weights. They cost no backward pass, and a small
             dataset has nothing to teach them.
@@ -103,6 +110,10 @@ class ModelConfig:
     backbone: str = "efficientnet_lite0"
     weights: str = "imagenet"
     rotation: str = "6d"
+    mode: Literal["regression", "classification", "coarse_to_fine"] = "regression"
+    bins: int = 32
+    binning: str = "pose_kmeans"
+    decoding: str = "mean"
     frozen_share: float = 0.0
     channels: int = 128
     dropout: float = 0.1
@@ -121,6 +132,13 @@ class LossConfig:
             geman_mcclure, far below welsch. Other losses have none.
         translation_learned: Train scale and shape of general_robust along, from these values on;
             the shape then stays between 0 and 2.
+        viewpoint_weight: Weight of the cross-entropy of the viewpoint bins.
+        viewpoint_smoothing: Its targets: none (the bin of the pose), uniform or others (a share
+            label_smoothing is spread over all bins, or over the others), or geodesic (near bins
+            share by their distance).
+        label_smoothing: Share of a target that uniform and others spread.
+        smoothing_width: Width of geodesic targets: the standard deviation in units of the root
+            mean square distance of training poses to their bins.
         weighting: learned (log-variances, trained along) or fixed.
         rotation_weight: Weight of the rotation loss (per radian for geodesic) when fixed.
         translation_weight: Weight of the translation loss (per translation_scale) when fixed.
@@ -131,6 +149,10 @@ class LossConfig:
     translation_scale: float = 0.1
     translation_alpha: float = 1.0
     translation_learned: bool = False
+    viewpoint_weight: float = 1.0
+    viewpoint_smoothing: Literal["none", "uniform", "others", "geodesic"] = "geodesic"
+    label_smoothing: float = 0.1
+    smoothing_width: float = 0.5
     weighting: Literal["learned", "fixed"] = "learned"
     rotation_weight: float = 1.0
     translation_weight: float = 1.0
@@ -317,11 +339,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "augment.hue_deg": (0, 180),
     "augment.blur_px": (0, 100),
     "augment.noise": (0, 1),
+    "model.bins": (2, 65536),
     "model.frozen_share": (0, 1),
     "model.channels": (1, 65536),
     "model.dropout": (0, 0.99),
     "loss.translation_scale": (1e-9, 1e9),
     "loss.translation_alpha": (-1e9, 2),
+    "loss.viewpoint_weight": (0, _ANY),
+    "loss.label_smoothing": (0, 1),
+    "loss.smoothing_width": (1e-3, _ANY),
     "loss.rotation_weight": (0, _ANY),
     "loss.translation_weight": (0, _ANY),
     "optimization.epochs": (1, _ANY),

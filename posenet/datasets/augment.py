@@ -72,19 +72,29 @@ def random_view(
         find_others: Gives, for the new view, other training images that may have seen the parts of
             it that ``view`` has not.
     """
-    limits = np.deg2rad((config.pitch_deg, config.yaw_deg, config.roll_deg))
-    pitch, yaw, roll = rng.uniform(-limits, limits)
-    # Yaw about the camera's y axis (down), then pitch about x (right), then roll about z (forward).
-    turn = Rotation.from_euler("YXZ", (yaw, pitch, roll)).as_matrix()
+    turn = random_turn(config, rng)
     new, seen = turned_view(view, intrinsics, turn)
     if depth is not None and rng.random() < config.depth_share:
-        shift = rng.uniform(-config.shift_m, config.shift_m, size=3)
+        shift = random_shift(config, rng)
         moved, moved_seen = moved_view(DepthView(view, depth), intrinsics, turn, shift)
         if 1.0 - moved_seen.mean() <= config.max_hole_share:
             new, seen = moved, moved_seen
     if find_others is not None:
         new = fill_unseen(new, seen, find_others(new), intrinsics)
     return new._replace(image=random_colors(new.image, config, rng))
+
+
+def random_turn(config: AugmentConfig, rng: np.random.Generator) -> Array:
+    """Rotation from turned-camera to camera coordinates, (3, 3)."""
+    limits = np.deg2rad((config.pitch_deg, config.yaw_deg, config.roll_deg))
+    pitch, yaw, roll = rng.uniform(-limits, limits)
+    # Yaw about the camera's y axis (down), then pitch about x (right), then roll about z (forward).
+    return Rotation.from_euler("YXZ", (yaw, pitch, roll)).as_matrix()
+
+
+def random_shift(config: AugmentConfig, rng: np.random.Generator) -> Array:
+    """Centre of a moved camera in camera coordinates, (3,), metres."""
+    return rng.uniform(-config.shift_m, config.shift_m, size=3)
 
 
 def fill_unseen(

@@ -13,7 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from posenet.config import AugmentConfig, DataConfig
-from posenet.datasets.augment import DepthView, View, random_view
+from posenet.datasets.augment import (
+    DepthView,
+    View,
+    random_shift,
+    random_turn,
+    random_view,
+)
 from posenet.datasets.formats import FORMATS
 from posenet.datasets.frame import Frame
 from posenet.datasets.images import CachedImages, Report, cache_images
@@ -216,6 +222,33 @@ class EpochSampler(Sampler[Draw]):
         rng = np.random.default_rng((self.seed, self.epoch))
         for position, choice in enumerate(rng.permutation(len(self))):
             yield Draw(self.seed, self.epoch, position, self.indices[choice % len(self.indices)])
+
+
+def training_poses(scene: Scene, config: AugmentConfig, views: int, seed: int) -> Pose:
+    """Poses that training will see: those of its frames, and of random views of each.
+
+    Args:
+        scene: The dataset.
+        config: The ranges of the views.
+        views: Random views of each frame.
+        seed: Seed of the views; they are not those of any epoch.
+
+    Returns:
+        Poses of shape (frames * (1 + views),), float64, the frames first.
+    """
+    rng = np.random.default_rng((seed, views))
+    poses = [scene.frames[i].pose for i in scene.split.train]
+    rotations = [pose.rotation.double().numpy() for pose in poses]
+    centers = [pose.translation.double().numpy() for pose in poses]
+    has_depth = scene.images.depth is not None
+    for index in range(len(poses) * views):
+        rotation, center = rotations[index % len(poses)], centers[index % len(poses)]
+        frame = scene.frames[scene.split.train[index % len(poses)]]
+        moved = has_depth and frame.depth_path is not None and rng.random() < config.depth_share
+        shift = random_shift(config, rng) if moved else np.zeros(3)
+        rotations.append(rotation @ random_turn(config, rng))
+        centers.append(center + rotation @ shift)
+    return Pose(torch.from_numpy(np.stack(rotations)), torch.from_numpy(np.stack(centers)))
 
 
 def training_loader(

@@ -1,7 +1,14 @@
 """Rotations, poses and cameras: plain functions on tensors of any batch shape."""
 
-from posenet.geometry.averaging import mean_rotation
+from posenet.geometry.averaging import geodesic_mean, mean_rotation
 from posenet.geometry.cameras import Intrinsics, rotation_homography
+from posenet.geometry.clustering import (
+    Clusters,
+    cluster_poses,
+    group_means,
+    rotation_grid,
+    squared_pose_distance,
+)
 from posenet.geometry.geodesic import (
     chordal_distance,
     geodesic_distance,
@@ -26,11 +33,15 @@ from posenet.geometry.rotations import (
 
 __all__ = [
     "REPRESENTATIONS",
+    "Clusters",
     "Intrinsics",
     "Pose",
     "canonical_quaternion",
     "chordal_distance",
+    "cluster_poses",
     "geodesic_distance",
+    "geodesic_mean",
+    "group_means",
     "mean_rotation",
     "normalise_quaternion",
     "pose_from_matrix",
@@ -41,11 +52,13 @@ __all__ = [
     "rotation_from_9d",
     "rotation_from_quaternion",
     "rotation_from_rotvec",
+    "rotation_grid",
     "rotation_homography",
     "rotation_to_6d",
     "rotation_to_9d",
     "rotation_to_quaternion",
     "rotation_to_rotvec",
+    "squared_pose_distance",
     "stack_poses",
     "translation_distance",
 ]

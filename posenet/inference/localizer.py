@@ -13,15 +13,28 @@ from torch import Tensor
 
 from posenet.datasets.augment import UNSEEN
 from posenet.datasets.images import IMAGE_SUFFIXES, read_image, resize_image
-from posenet.errors import DataError
+from posenet.errors import DataError, UsageError
 from posenet.geometry import Pose
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from posenet.models.network import to_float
+from posenet.models.network import Prediction, to_float
 
 Image = NDArray[np.uint8]
 
 # Aspect ratios that differ by less than this are the same up to a rounded pixel.
 _SAME_ASPECT = 0.01
+
+
+class Hypotheses(NamedTuple):
+    """The most probable viewpoint bins of an image, and the pose if one of them is right.
+
+    Attributes:
+        probability: Of each bin, (H,), falling; with all other bins they sum to 1. They come from
+            the network as it was trained, and have not been calibrated.
+        poses: Pose in each bin, (H,), float64.
+    """
+
+    probability: Tensor
+    poses: Pose
 
 
 class Localized(NamedTuple):
@@ -32,12 +45,14 @@ class Localized(NamedTuple):
         pose: Its pose, float64; None when it could not be read.
         error: Why not, in one line.
         padded: Whether its proportions are not those of the training images.
+        hypotheses: Where they were asked for.
     """
 
     path: Path
     pose: Pose | None
     error: str | None = None
     padded: bool = False
+    hypotheses: Hypotheses | None = None
 
 
 class Localizer:
@@ -91,8 +106,51 @@ class Localizer:
             torch.cat([pose.translation for pose in poses]),
         )
 
-    def predict_files(self, paths: Iterable[Path], batch_size: int = 32) -> Iterator[Localized]:
-        """Poses of image files, in their order; an unreadable one does not stop the rest."""
+    def predict_hypotheses(self, image: Image | str | Path, count: int) -> Hypotheses:
+        """The most probable poses of one image, best first.
+
+        Args:
+            image: RGB array (height, width, 3) of bytes, or the path of an image file.
+            count: How many, from 1 to the number of viewpoint bins.
+
+        Raises:
+            DataError: The image cannot be read.
+            UsageError: The network has no viewpoint bins, or not as many.
+        """
+        self.require_bins(count)
+        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
+        return _most_probable(self._predict(self.fit(pixels)[None]), count)[0]
+
+    def require_bins(self, count: int) -> None:
+        """Refuse to give more hypotheses than there are viewpoint bins.
+
+        Raises:
+            UsageError: The network has no viewpoint bins, or not as many.
+        """
+        bins = 0 if self.network.bins is None else len(self.network.bins.rotation)
+        if bins == 0:
+            raise UsageError(
+                "hypotheses: this network predicts one pose; train one with "
+                "--model.mode coarse_to_fine"
+            )
+        if not 1 <= count <= bins:
+            raise UsageError(f"hypotheses: expected 1 to {bins}, its viewpoint bins, found {count}")
+
+    def predict_files(
+        self, paths: Iterable[Path], batch_size: int = 32, hypotheses: int = 0
+    ) -> Iterator[Localized]:
+        """Poses of image files, in their order; an unreadable one does not stop the rest.
+
+        Args:
+            paths: Image files.
+            batch_size: Images in memory at a time.
+            hypotheses: How many to add to each; 0 for none.
+
+        Raises:
+            UsageError: The network has no viewpoint bins, or not as many.
+        """
+        if hypotheses:
+            self.require_bins(hypotheses)
         for batch in _batched(paths, batch_size):
             results: list[Localized] = []
             images: list[Image] = []
@@ -107,20 +165,28 @@ class Localizer:
                 results.append(Localized(path, None, None, padded))
                 images.append(self.fit(image))
             if images:
-                poses = self.predict_batch(np.stack(images))
-                singles = zip(poses.rotation, poses.translation, strict=True)
+                prediction = self._predict(np.stack(images))
+                poses = iter(_singles(prediction.pose))
+                several = iter(_most_probable(prediction, hypotheses) if hypotheses else ())
                 results = [
-                    entry if entry.error else entry._replace(pose=Pose(*next(singles)))
+                    entry
+                    if entry.error
+                    else entry._replace(pose=next(poses), hypotheses=next(several, None))
                     for entry in results
                 ]
             yield from results
 
-    @torch.inference_mode()
     def predict_batch(self, images: Image | Tensor) -> Pose:
         """Float64 poses of RGB byte images (N, height, width, 3) of the network's own size."""
+        return self._predict(images).pose
+
+    @torch.inference_mode()
+    def _predict(self, images: Image | Tensor) -> Prediction:
         tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
-        pose = self.network(to_float(tensor))
-        return Pose(pose.rotation.cpu().double(), pose.translation.cpu().double())
+        pose, logits, candidates = self.network(to_float(tensor))
+        if logits is None:
+            return Prediction(_on_cpu(pose))
+        return Prediction(_on_cpu(pose), logits.cpu().double(), _on_cpu(candidates))
 
     def has_training_aspect(self, width: int, height: int) -> bool:
         """Whether an image of this size has the proportions of the training images."""
@@ -169,6 +235,24 @@ def find_images(path: Path) -> list[Path]:
     if not images:
         raise DataError(f"{path}: holds no image; give an image or a folder of images")
     return images
+
+
+def _most_probable(prediction: Prediction, count: int) -> list[Hypotheses]:
+    """The best of each image's candidates."""
+    probability, index = prediction.logits.softmax(dim=-1).topk(count, dim=-1)
+    index = index.unsqueeze(-1)
+    rotation = torch.take_along_dim(prediction.candidates.rotation, index.unsqueeze(-1), dim=1)
+    translation = torch.take_along_dim(prediction.candidates.translation, index, dim=1)
+    poses = _singles(Pose(rotation, translation))
+    return [Hypotheses(*entry) for entry in zip(probability, poses, strict=True)]
+
+
+def _singles(poses: Pose) -> list[Pose]:
+    return [Pose(*parts) for parts in zip(poses.rotation, poses.translation, strict=True)]
+
+
+def _on_cpu(pose: Pose) -> Pose:
+    return Pose(pose.rotation.cpu().double(), pose.translation.cpu().double())
 
 
 def _batched(items: Iterable, size: int) -> Iterator[list]:

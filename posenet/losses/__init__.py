@@ -36,6 +36,7 @@ from posenet.losses.rotation import (
     quaternion_geodesic_loss,
     quaternion_l2_loss,
 )
+from posenet.losses.viewpoint import viewpoint_targets
 
 __all__ = [
     "CLASSIFICATION_LOSSES",
@@ -70,5 +71,6 @@ __all__ = [
     "smooth_labels",
     "softmax_mse",
     "top1_accuracy",
+    "viewpoint_targets",
     "welsch",
 ]

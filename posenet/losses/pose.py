@@ -46,18 +46,37 @@ class PoseLoss(nn.Module):
             weighed = 1 if config.translation_learned else 2  # rotation, translation
             self.log_variance = nn.Parameter(torch.zeros(weighed))
 
-    def forward(self, prediction: Pose, target: Pose) -> PoseLossTerms:
-        """Loss of predicted poses, rotation (B, 3, 3) and translation (B, 3) in metres."""
+    def forward(self, prediction: Pose, target: Pose, share: Tensor | None = None) -> PoseLossTerms:
+        """Loss of predicted poses.
+
+        Args:
+            prediction: Rotation (B, 3, 3) and translation (B, 3) in metres; with ``share`` K
+                candidates for each, (B, K, 3, 3) and (B, K, 3).
+            target: True poses, rotation (B, 3, 3) and translation (B, 3).
+            share: How much each candidate counts, (B, K), 1 in all for each target.
+
+        Raises:
+            ValueError: The shapes do not belong together.
+        """
+        if share is not None:
+            target = Pose(
+                target.rotation.unsqueeze(1).expand_as(prediction.rotation),
+                target.translation.unsqueeze(1).expand_as(prediction.translation),
+            )
         if prediction.translation.shape != target.translation.shape:
             # They would broadcast, and train on pairs that do not belong together.
             raise ValueError(
                 f"translation: expected shape {tuple(target.translation.shape)} as the target's, "
                 f"got {tuple(prediction.translation.shape)}"
             )
-        rotation = self.rotation_loss(prediction.rotation, target.rotation)
+        reduction = "mean" if share is None else "none"
+        rotation = self.rotation_loss(prediction.rotation, target.rotation, reduction=reduction)
         # The length of the residual, not its components: the loss must not depend on world axes.
         distance = torch.linalg.vector_norm(prediction.translation - target.translation, dim=-1)
-        translation = self.translation_loss(distance)
+        translation = self.translation_loss(distance, reduction=reduction)
+        if share is not None:
+            rotation = (share * rotation).sum(dim=-1).mean()
+            translation = (share * translation).sum(dim=-1).mean()
         terms = torch.stack((rotation, translation))
         if self.log_variance is None:
             weights = self.config.rotation_weight, self.config.translation_weight
@@ -69,7 +88,7 @@ class PoseLoss(nn.Module):
         return PoseLossTerms(total, rotation, translation)
 
 
-def _translation_loss(config: LossConfig) -> Callable[[Tensor], Tensor]:
+def _translation_loss(config: LossConfig) -> Callable[..., Tensor]:
     function = look_up(ROBUST_LOSSES, config.translation, "translation loss").function
     if config.translation_learned:
         return AdaptiveRobustLoss(config.translation_alpha, config.translation_scale)

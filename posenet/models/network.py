@@ -1,5 +1,7 @@
 """The pose network: backbone, spatial head, rotation and translation. Read it top to bottom."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +10,21 @@ from posenet.config import DataConfig, ModelConfig
 from posenet.errors import look_up
 from posenet.geometry import REPRESENTATIONS, Pose, mean_rotation
 from posenet.models.backbones import build_backbone, norm_layers
+from posenet.models.viewpoints import DECODINGS, ViewpointBins, decode
+
+
+class Prediction(NamedTuple):
+    """What the network makes of a batch of images, always float32.
+
+    Attributes:
+        pose: Camera-to-world poses, rotation (B, 3, 3), translation (B, 3) in metres.
+        logits: Of the viewpoint bins, (B, K); None for a network that only regresses.
+        candidates: The pose in each bin, (B, K); None likewise.
+    """
+
+    pose: Pose
+    logits: Tensor | None = None
+    candidates: Pose | None = None
 
 
 class PoseNetwork(nn.Module):
@@ -17,6 +34,9 @@ class PoseNetwork(nn.Module):
     pooling would throw that away. Rotations are predicted relative to the mean rotation of the
     training frames and translations in units of their spread about their mean; both statistics are
     buffers, and so travel with the weights.
+
+    With viewpoint bins (``model.mode``) the head gives a logit a bin, and coarse-to-fine a rotation
+    and a translation a bin, relative to its centre; one pose is decoded from all of them.
 
     Args:
         model: Settings of the network.
@@ -53,8 +73,16 @@ class PoseNetwork(nn.Module):
         self.reduce = nn.Conv2d(backbone.channels, model.channels, kernel_size=1)
         self.norm = nn.BatchNorm2d(model.channels)
         self.dropout = nn.Dropout(model.dropout)
-        self.rotation = _branch(model.channels * cells, self.representation.size)
-        self.translation = _branch(model.channels * cells, 3)
+        features = model.channels * cells
+        self.mode, self.decoding = model.mode, model.decoding
+        self.bins = ViewpointBins(model.bins) if model.mode != "regression" else None
+        if self.bins is not None:
+            look_up(DECODINGS, model.decoding, "decoding")
+            self.viewpoint = _branch(features, model.bins)
+        if model.mode != "classification":
+            poses = 1 if self.bins is None else model.bins
+            self.rotation = _branch(features, poses * self.representation.size)
+            self.translation = _branch(features, poses * 3)
         self.register_buffer(
             "identity", self.representation.from_rotation(torch.eye(3)), persistent=False
         )
@@ -78,27 +106,35 @@ class PoseNetwork(nn.Module):
             norm.eval()
         return self
 
-    def forward(self, image: Tensor) -> Pose:
+    def forward(self, image: Tensor) -> Prediction:
         """Poses of images.
 
         Args:
             image: RGB in [0, 1], (B, 3, H, W), of the size the network was made for.
-
-        Returns:
-            Rotation (B, 3, 3) and translation (B, 3) in metres, always float32.
         """
         image = (image - self.pixel_mean) / self.pixel_std
         features = self.backbone(image.contiguous(memory_format=self.memory_format))
         features = F.relu(self.norm(self.reduce(features)))
         features = self.dropout(features.flatten(start_dim=1))
-        raw_rotation = self.rotation(features).float()
-        raw_translation = self.translation(features).float()
+        if self.bins is None:
+            mean = Pose(self.rotation_center, self.translation_center)
+            return Prediction(self._poses_about(mean, self.translation_spread, features))
+        logits = self.viewpoint(features).float()
+        if self.mode == "classification":
+            candidates = Pose(*(part.expand(len(image), *part.shape) for part in self.bins.centers))
+        else:
+            candidates = self._poses_about(self.bins.centers, self.bins.spread_m, features)
         with torch.autocast(image.device.type, enabled=False):
+            return Prediction(decode(logits, candidates, self.decoding), logits, candidates)
+
+    def _poses_about(self, centers: Pose, unit_m: Tensor, features: Tensor) -> Pose:
+        """Poses (B, ...) relative to centres (...), their positions in units of so many metres."""
+        shape = centers.translation.shape[:-1]
+        raw_rotation = self.rotation(features).float().unflatten(-1, (*shape, -1))
+        raw_translation = self.translation(features).float().unflatten(-1, (*shape, 3))
+        with torch.autocast(features.device.type, enabled=False):
             rotation = self.representation.to_rotation(raw_rotation + self.identity)
-            return Pose(
-                self.rotation_center @ rotation,
-                raw_translation * self.translation_spread + self.translation_center,
-            )
+            return Pose(centers.rotation @ rotation, raw_translation * unit_m + centers.translation)
 
 
 def to_float(image: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The training step, as Lightning wants it."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -13,8 +14,14 @@ from posenet.config import LossConfig, OptimizationConfig
 from posenet.datasets.loader import Sample
 from posenet.errors import DataError
 from posenet.geometry import Pose, geodesic_distance, translation_distance
-from posenet.losses import EpochMean, PoseLoss
-from posenet.models.network import PoseNetwork, to_float
+from posenet.losses import (
+    EpochMean,
+    PoseLoss,
+    PoseLossTerms,
+    cross_entropy,
+    viewpoint_targets,
+)
+from posenet.models.network import PoseNetwork, Prediction, to_float
 
 
 class TrainingModule(lightning.LightningModule):
@@ -84,14 +91,14 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: Sample, batch_index: int) -> dict[str, Tensor]:
         """Loss and mean errors of one batch."""
         prediction = self.network(to_float(batch.image))
-        terms = self.loss(prediction, batch.pose)
+        terms = self._loss(prediction, batch.pose)
         if not torch.isfinite(terms.total):
             raise DataError(
                 f"the loss is {float(terms.total.detach())} at step {self.global_step + 1}; the "
                 "last checkpoint is kept, try a lower --optimization.learning_rate"
             )
         with torch.no_grad():
-            rotation_deg, translation_m = _errors(prediction, batch.pose)
+            rotation_deg, translation_m = _errors(prediction.pose, batch.pose)
         means = self._train_means
         means["train_loss"].update_mean(terms.total, len(batch.image))  # a mean over the images
         means["train_rotation_deg"].update_values(rotation_deg)
@@ -106,6 +113,24 @@ class TrainingModule(lightning.LightningModule):
             "translation_m": translation_m.mean(),
         }
 
+    def _loss(self, prediction: Prediction, target: Pose) -> PoseLossTerms:
+        """Loss of the pose, and of the viewpoint bin where the network has them."""
+        if prediction.logits is None:
+            return self.loss(prediction.pose, target)
+        config = self.loss.config
+        distances = self.network.bins.squared_distances(target)
+        viewpoint = cross_entropy(prediction.logits, viewpoint_targets(distances, config))
+        viewpoint = config.viewpoint_weight * viewpoint
+        if self.network.mode == "classification":  # the centres of the bins are what they are
+            return self.loss(prediction.pose, target)._replace(total=viewpoint)
+        # Each candidate answers for the poses near its bin. Smoothing that knows no distance would
+        # ask every bin to reach every pose.
+        if config.viewpoint_smoothing != "geodesic":
+            config = dataclasses.replace(config, viewpoint_smoothing="none")
+        share = viewpoint_targets(distances, config)
+        terms = self.loss(prediction.candidates, target, share)
+        return terms._replace(total=terms.total + viewpoint)
+
     def on_train_batch_end(self, *_: Any) -> None:
         """Update the average."""
         if self.averaged is not None:
@@ -118,9 +143,9 @@ class TrainingModule(lightning.LightningModule):
         """
         network = self.best_network.eval()
         prediction = network(to_float(batch.image))
-        total = self.loss(prediction, batch.pose).total
+        total = self._loss(prediction, batch.pose).total
         self._validation_loss.update_mean(total, len(batch.image))
-        self._errors.append(torch.stack(_errors(prediction, batch.pose)).cpu())
+        self._errors.append(torch.stack(_errors(prediction.pose, batch.pose)).cpu())
 
     def on_validation_epoch_start(self) -> None:
         """Forget a validation that was broken off."""

@@ -27,6 +27,7 @@ from posenet.datasets.loader import (
     load_scene,
     plain_loader,
     training_loader,
+    training_poses,
 )
 from posenet.errors import DataError, UsageError, look_up
 from posenet.evaluation.plots import plot_training_curves
@@ -34,6 +35,7 @@ from posenet.geometry import REPRESENTATIONS, Pose, stack_poses
 from posenet.losses import PoseLoss
 from posenet.models.backbones import BACKBONES
 from posenet.models.network import PoseNetwork
+from posenet.models.viewpoints import BINNINGS, DECODINGS
 from posenet.progress import report_progress, say
 from posenet.training.callbacks import (
     KeepCheckpoints,
@@ -46,6 +48,8 @@ from posenet.version import __version__
 
 # Settings that may differ between a run and its continuation: they don't change what is learned.
 _FREE_TO_CHANGE = {"output", "data.root", "data.cache", "data.workers", "trainer.accelerator"}
+
+_VIEWS_TO_BIN = 3  # random views of each frame that viewpoint bins are fitted to, beside the frame
 
 
 class TrainingResult(NamedTuple):
@@ -97,6 +101,10 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     training_frames = [scene.frames[i] for i in scene.split.train]
     poses = stack_poses([frame.pose for frame in training_frames])
     network.fit_statistics(Pose(poses.rotation.float(), poses.translation.float()))
+    if network.bins is not None:
+        views = training_poses(scene, config.augment, _VIEWS_TO_BIN, config.seed)
+        sizes = network.bins.fit(views, config.model.binning, config.seed)
+        say(f"{len(sizes)} viewpoint bins, of {sizes.min():d} to {sizes.max():d} training views")
     loader = training_loader(
         scene,
         config.data,
@@ -140,6 +148,8 @@ def _require_known_rows(config: Config) -> None:
     PoseLoss(config.loss)
     look_up(BACKBONES, config.model.backbone, "backbone")
     look_up(REPRESENTATIONS, config.model.rotation, "rotation representation")
+    look_up(BINNINGS, config.model.binning, "binning")
+    look_up(DECODINGS, config.model.decoding, "decoding")
 
 
 def run_folder(config: Config) -> Path:

@@ -24,10 +24,11 @@ from posenet.datasets.loader import (
     plain_loader,
     read_frames,
     training_loader,
+    training_poses,
 )
 from posenet.datasets.splits import Split
 from posenet.errors import PosenetError, UsageError
-from posenet.geometry import Intrinsics, Pose
+from posenet.geometry import Intrinsics, Pose, geodesic_distance, stack_poses
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 13
 DATA = DataConfig(root="unused", width=WIDTH, height=HEIGHT, workers=0)
@@ -273,3 +274,22 @@ def test_a_spawned_worker_gets_names_and_poses_not_pixels(tiny_scene, tmp_path):
     assert len(pickled) < 20_000 < loaded.images.color.nbytes
     draw = Draw(0, 0, 0, loaded.split.train[0])
     assert_same(pickle.loads(pickled)[draw], dataset[draw])
+
+
+def test_training_poses_are_those_of_the_frames_and_of_views_near_them(scene):
+    config = replace(STILL, yaw_deg=20.0, depth_share=1.0, shift_m=0.2)
+    poses = training_poses(scene, config, views=30, seed=0)
+    frames = stack_poses([scene.frames[i].pose for i in scene.split.train])
+    assert torch.equal(poses.rotation[:10], frames.rotation)
+    assert torch.equal(poses.translation[:10], frames.translation)
+    turned = poses.rotation.unflatten(0, (31, 10))
+    angle = torch.rad2deg(geodesic_distance(turned, frames.rotation))
+    assert 18.0 < angle.max() <= 20.0 + 1e-6
+    shift = poses.translation.unflatten(0, (31, 10)) - frames.translation
+    in_camera = (frames.rotation.mT @ shift.unsqueeze(-1)).squeeze(-1).abs()
+    assert 0.19 < in_camera.max() <= 0.2 + 1e-9
+    assert (in_camera[:, 3] == 0.0).all()  # no depth, no moved view
+    again = training_poses(scene, config, views=30, seed=0)
+    assert torch.equal(again.rotation, poses.rotation)
+    other = training_poses(scene, config, views=30, seed=1)
+    assert not torch.equal(other.rotation, poses.rotation)

@@ -1,17 +1,23 @@
 """New images reach the network as the training images did, whatever their size."""
 
+import dataclasses
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from posenet import Localizer
+from posenet.cli import main
 from posenet.config import Config, DataConfig, ModelConfig
 from posenet.datasets.augment import UNSEEN
-from posenet.errors import DataError
-from posenet.geometry import Intrinsics
+from posenet.errors import DataError, UsageError
+from posenet.geometry import Intrinsics, Pose, rotation_from_rotvec
 from posenet.inference.localizer import find_images
-from posenet.models.checkpoint import Checkpoint
+from posenet.models.checkpoint import Checkpoint, save_checkpoint
 from posenet.models.network import PoseNetwork
 
 DATA = DataConfig(width=64, height=48)
@@ -102,3 +108,82 @@ def test_images_are_found_in_folders_but_not_depth(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: holds no image"):
         find_images(tmp_path / "empty")
+
+
+# --- hypotheses --------------------------------------------------------------------------------
+
+BINS = 4
+
+
+@pytest.fixture(scope="module")
+def with_bins(tmp_path_factory):
+    """A localizer with viewpoint bins, and its checkpoint."""
+    torch.manual_seed(0)
+    model = dataclasses.replace(MODEL, mode="coarse_to_fine", bins=BINS)
+    network = PoseNetwork(model, DATA).eval()
+    turns = torch.linspace(-1.0, 1.0, 36).reshape(12, 3)
+    network.bins.fit(Pose(rotation_from_rotvec(turns), 3.0 * turns), "pose_kmeans")
+    torch.nn.init.normal_(network.viewpoint[-1].bias)
+    path = tmp_path_factory.mktemp("bins") / "best.pt"
+    checkpoint = Checkpoint(network, Config(data=DATA, model=model), CAMERA, "room", 1)
+    save_checkpoint(path, checkpoint)
+    return Localizer(checkpoint, "cpu"), path
+
+
+def test_hypotheses_are_the_most_probable_bins(with_bins):
+    localizer, _ = with_bins
+    image = picture(640, 480)
+    found = localizer.predict_hypotheses(image, BINS)
+    assert found.probability.sum() == pytest.approx(1.0)
+    assert (found.probability.diff() <= 0).all()
+    with torch.inference_mode():
+        tensor = torch.from_numpy(localizer.fit(image)).permute(2, 0, 1)[None] / 255.0
+        prediction = localizer.network(tensor)
+    order = prediction.logits[0].argsort(descending=True)
+    torch.testing.assert_close(
+        found.poses.rotation, prediction.candidates.rotation[0, order].double()
+    )
+    torch.testing.assert_close(
+        found.poses.translation, prediction.candidates.translation[0, order].double()
+    )
+    best = localizer.predict_hypotheses(image, 1)
+    assert torch.equal(best.probability, found.probability[:1])
+
+
+def test_hypotheses_are_written_as_json(with_bins, tmp_path, capsys):
+    localizer, checkpoint = with_bins
+    Image.fromarray(picture(640, 480)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    Image.fromarray(picture(640, 480, seed=1)).save(tmp_path / "c.png")
+    assert main(["predict", str(checkpoint), str(tmp_path), "--hypotheses", "3"]) == 1  # b.png
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(line["file"]).name for line in lines] == ["a.png", "c.png"]
+    for line in lines:
+        expected = localizer.predict_hypotheses(line["file"], 3)
+        written = line["hypotheses"]
+        assert [entry["probability"] for entry in written] == pytest.approx(
+            expected.probability.tolist(), rel=1e-4
+        )
+        for entry, center in zip(written, expected.poses.translation.tolist(), strict=True):
+            assert entry["camera_center"] == pytest.approx(center, abs=1e-4)
+            assert entry.keys() >= {"camera_to_world", "world_to_camera"}
+    assert main(["predict", str(checkpoint), str(tmp_path / "a.png")]) == 0
+    assert "hypotheses" not in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--hypotheses", "5"], "hypotheses: expected 1 to 4, its viewpoint bins, found 5"),
+        (["--hypotheses", "-1"], "hypotheses: expected 1 to 4, its viewpoint bins, found -1"),
+        (["--hypotheses", "2", "--format", "csv"], "a line of csv holds one pose; use --format js"),
+    ],
+)
+def test_hypotheses_that_make_no_sense_are_bad_usage(with_bins, tmp_path, capsys, words, message):
+    assert main(["predict", str(with_bins[1]), str(tmp_path / "a.png"), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_network_without_bins_has_no_hypotheses(network):
+    with pytest.raises(UsageError, match=r"predicts one pose; train one with --model.mode coarse"):
+        localizer_for(network).predict_hypotheses(picture(640, 480), 1)

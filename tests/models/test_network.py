@@ -69,7 +69,7 @@ def test_outputs_are_poses_in_float32(rotation, bf16):
     for mode in (True, False):
         network.train(mode)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            pose = network(random_images(5))
+            pose = network(random_images(5)).pose
         assert pose.rotation.shape == (5, 3, 3)
         assert pose.translation.shape == (5, 3)
         assert pose.rotation.dtype == pose.translation.dtype == torch.float32
@@ -81,7 +81,7 @@ def test_outputs_are_poses_in_float32(rotation, bf16):
 @ALL_REPRESENTATIONS
 def test_every_trained_tensor_gets_a_finite_gradient(rotation):
     network = make_network(rotation=rotation)
-    pose = network(random_images())
+    pose = network(random_images()).pose
     (pose.rotation.sin().sum() + pose.translation.square().sum()).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -94,7 +94,7 @@ def test_training_starts_at_the_mean_pose(rotation, mode):
     network = make_network(rotation=rotation).train(mode)
     poses = training_poses()
     network.fit_statistics(poses)
-    found = network(random_images(8))
+    found = network(random_images(8)).pose
     mean = torch.from_numpy(Rotation.from_matrix(poses.rotation.numpy()).mean().as_matrix())
     # A batch's own statistics, in training, make its images differ more.
     largest_deg, largest_share = (15.0, 0.3) if mode else (2.0, 0.1)
@@ -136,7 +136,9 @@ def test_statistics_travel_with_the_weights(rotation, tmp_path):
     )
     other.load_state_dict(state)
     with torch.inference_mode():
-        for a, b in zip(network(random_images()), other.eval()(random_images()), strict=True):
+        for a, b in zip(
+            network(random_images()).pose, other.eval()(random_images()).pose, strict=True
+        ):
             assert torch.equal(a, b)
 
 
@@ -160,7 +162,7 @@ def test_where_a_feature_is_seen_matters(change):
     poses = []
     for seen in (features, features.flip(-1 if change == "mirrored" else -2)):
         network.backbone = Constant(seen)
-        poses.append(network(random_images(1)))
+        poses.append(network(random_images(1)).pose)
     first, second = poses
     assert geodesic_distance(first.rotation, second.rotation) > 1e-3
     assert (first.translation - second.translation).abs().max() > 1e-3
@@ -171,7 +173,7 @@ def test_the_head_reads_every_cell(width, height, cells):
     network = make_network(DataConfig(width=width, height=height))
     for branch in (network.rotation, network.translation):
         assert branch[0].in_features == CHANNELS * cells
-    assert network.eval()(torch.zeros(1, 3, height, width)).rotation.shape == (1, 3, 3)
+    assert network.eval()(torch.zeros(1, 3, height, width)).pose.rotation.shape == (1, 3, 3)
 
 
 def test_images_are_normalised_as_the_backbone_expects():
@@ -191,12 +193,14 @@ def test_dropout_is_off_at_evaluation():
     for branch in (network.rotation, network.translation):
         nn.init.normal_(branch[-1].weight)
     image = random_images()
-    assert not torch.equal(network(image).translation, network(image).translation)
+    assert not torch.equal(network(image).pose.translation, network(image).pose.translation)
     network.eval()
-    for a, b in zip(network(image), network(image), strict=True):
+    for a, b in zip(network(image).pose, network(image).pose, strict=True):
         assert torch.equal(a, b)
-    single = network(image[:1])  # nor does an image's pose depend on its batch
-    torch.testing.assert_close(single.rotation[0], network(image).rotation[0], atol=1e-5, rtol=0)
+    single = network(image[:1]).pose  # nor does an image's pose depend on its batch
+    torch.testing.assert_close(
+        single.rotation[0], network(image).pose.rotation[0], atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9])
@@ -207,7 +211,7 @@ def test_frozen_layers_do_not_learn(share):
     assert count > 0 or share == 0.0
     before = [norm_statistics(layer) for layer in layers]
     network.eval().train()  # as around every validation
-    pose = network(random_images())
+    pose = network(random_images()).pose
     (pose.rotation.sin().sum() + pose.translation.square().sum()).backward()
     for i, layer in enumerate(layers):
         frozen = i < count
@@ -230,7 +234,7 @@ def test_pretrained_statistics_stay_while_the_weights_learn(tmp_path, share, cop
     network = copy.deepcopy(network) if copied else network
     backbone_before, head_before = norm_statistics(network.backbone), norm_statistics(network.norm)
     network.eval().train()
-    network(random_images()).translation.sum().backward()
+    network(random_images()).pose.translation.sum().backward()
     assert all(same(backbone_before, norm_statistics(network.backbone)))
     assert not any(same(head_before, norm_statistics(network.norm)))
     learning = [p.grad is not None for p in network.backbone.parameters()]

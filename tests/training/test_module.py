@@ -142,7 +142,7 @@ class Watch(lightning.Callback):
         if trainer.val_dataloaders is not None:
             network, validation = module.best_network.eval(), self.validation
             with torch.no_grad():
-                whole = module.loss(network(to_float(validation.image)), validation.pose)
+                whole = module.loss(network(to_float(validation.image)).pose, validation.pose)
             values["validation_loss"] = float(whole.total)
             medians = torch.cat(self.errors[count:], dim=1).double().median(dim=1).values
             values["validation_rotation_deg"] = float(medians[0])
