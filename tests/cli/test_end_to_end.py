@@ -23,7 +23,7 @@ from posenet.evaluation.evaluate import MEAN, NEAREST
 from posenet.evaluation.metrics import RECALL_THRESHOLDS
 from posenet.geometry import Pose
 from posenet.models.checkpoint import load_checkpoint
-from posenet.models.network import PoseNetwork
+from posenet.models.network import PoseNetwork, Prediction
 from posenet.training.callbacks import ShowProgress
 from posenet.training.module import TrainingModule
 
@@ -567,11 +567,12 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
     forward = PoseNetwork.forward
 
     def diverge(network, image):
-        pose = forward(network, image)
+        prediction = forward(network, image)
         if network.training and diverge.calls == 4:
-            pose = Pose(pose.rotation, pose.translation * torch.nan)
+            pose = prediction.pose
+            prediction = Prediction(Pose(pose.rotation, pose.translation * torch.nan))
         diverge.calls += network.training
-        return pose
+        return prediction
 
     diverge.calls = 0
     monkeypatch.setattr(PoseNetwork, "forward", diverge)
@@ -628,3 +629,33 @@ def test_a_missing_path_does_not_stop_the_rest(trained, room):
     assert answer.out.count("\n") == FRAMES + 3 * FRAMES + 1
     assert answer.err.count("posenet: error:") == 1
     assert "nowhere.jpg" in answer.err
+
+
+# --- viewpoint bins ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["classification", "coarse_to_fine"])
+def test_a_run_with_viewpoint_bins(train, room, tmp_path, mode):
+    run = tmp_path / "run"
+    answer = train(run, model__mode=mode, model__bins=3)
+    assert answer.code == 0
+    assert "3 viewpoint bins, of " in answer.err
+    assert posenet("evaluate", run).code == 0
+    bins = load_checkpoint(run / "checkpoints" / "best.pt").network.bins
+    assert bins.rotation.shape == (3, 3, 3)
+    assert float(bins.spread_m) > 0.0
+    image = next((room / TEST).glob("*.color.*"))
+    predicted = posenet("predict", run, image, "--hypotheses", 3)
+    hypotheses = json.loads(predicted.out)["hypotheses"]
+    assert sum(entry["probability"] for entry in hypotheses) == pytest.approx(1.0, abs=1e-6)
+    if mode == "classification":  # every answer is the centre of a bin
+        found = np.array(sorted(entry["camera_center"] for entry in hypotheses))
+        np.testing.assert_allclose(found, sorted(bins.translation.tolist()), atol=1e-6)
+
+
+def test_more_bins_than_training_views_are_refused(train, tmp_path):
+    answer = train(tmp_path / "run", model__mode="classification", model__bins=5000)
+    assert answer.code == 1
+    assert "model.bins: 5000 bins for " in answer.err
+    assert "use fewer" in answer.err
+    assert not (tmp_path / "run" / "checkpoints").exists()
