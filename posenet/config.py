@@ -111,7 +111,7 @@ class ModelConfig:
     weights: str = "imagenet"
     rotation: str = "6d"
     mode: Literal["regression", "classification", "coarse_to_fine"] = "regression"
-    bins: int = 32
+    bins: int = 8
     binning: str = "pose_kmeans"
     decoding: str = "mean"
     frozen_share: float = 0.0
