@@ -152,7 +152,7 @@ class LossConfig:
     viewpoint_weight: float = 1.0
     viewpoint_smoothing: Literal["none", "uniform", "others", "geodesic"] = "geodesic"
     label_smoothing: float = 0.1
-    smoothing_width: float = 0.5
+    smoothing_width: float = 1.0
     weighting: Literal["learned", "fixed"] = "learned"
     rotation_weight: float = 1.0
     translation_weight: float = 1.0

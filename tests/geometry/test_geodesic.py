@@ -23,6 +23,7 @@ PRECISIONS = [(torch.float32, ANGLES, 3e-7), (torch.float64, [1e-8, 1e-7, *ANGLE
 RIEMANNIAN_ANGLES = ANGLES[:-1]  # at pi itself the matrix distance has a ridge, and gradient 0
 
 exact_geodesic_distance = functools.partial(geodesic_distance, exact_at_pi=True)
+pytestmark = pytest.mark.losses
 
 
 @functools.cache

@@ -32,6 +32,7 @@ SCIPY = {
 }
 EXTREMES = [0.0, 1.0, -1.0, 1e-25, 1e20, -1e20, 1e-40, -1.4e-45, 3.4028234e38, -3.4028234e38, 1e-7]
 ALL_REPRESENTATIONS = pytest.mark.parametrize("name", REPRESENTATIONS)
+pytestmark = pytest.mark.losses
 
 
 def random_rotations(count: int, seed: int = 0) -> torch.Tensor:
