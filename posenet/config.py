@@ -21,7 +21,8 @@ class DataConfig:
 
     Attributes:
         root: Folder of the scene.
-        format: How the folder is laid out: seven_scenes.
+        format: How the folder is laid out: a row of posenet.datasets.formats.FORMATS, or auto to
+            recognise it.
         width: Width of the network's images in pixels.
         height: Height of the network's images in pixels.
         intrinsics: focal_x, focal_y, center_x, center_y, width, height of the colour camera in
@@ -35,7 +36,7 @@ class DataConfig:
     """
 
     root: str = ""
-    format: str = "seven_scenes"
+    format: str = "auto"
     width: int = 224
     height: int = 168
     intrinsics: tuple[float, float, float, float, int, int] | None = None

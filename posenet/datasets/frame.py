@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from posenet.geometry import Intrinsics, Pose
+from posenet.geometry import Distortion, Intrinsics, Pose
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ class Frame:
         pose: Camera-to-world pose, float64.
         intrinsics: The camera of the image at its size on disk.
         sequence: The recording the frame belongs to; neighbours in a sequence look alike.
-        split: ``"train"`` or ``"test"``, as the dataset says.
+        split: ``"train"`` or ``"test"``, as the dataset says; None where it does not.
         depth_path: Depth image in millimetres, where the dataset has one.
         depth_camera: The camera of that image; None when its pixels are the colour image's.
+        distortion: Of the image's lens; None where straight lines are straight.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Frame:
     pose: Pose
     intrinsics: Intrinsics
     sequence: str
-    split: str
+    split: str | None
     depth_path: Path | None = None
     depth_camera: DepthCamera | None = None
+    distortion: Distortion | None = None

@@ -20,11 +20,11 @@ from posenet.datasets.augment import (
     random_turn,
     random_view,
 )
-from posenet.datasets.formats import FORMATS
+from posenet.datasets.formats import find_format
 from posenet.datasets.frame import Frame
 from posenet.datasets.images import CachedImages, Report, cache_images
 from posenet.datasets.splits import Split, split_frames
-from posenet.errors import DataError, UsageError, look_up
+from posenet.errors import DataError, UsageError
 from posenet.geometry import Intrinsics, Pose
 
 # How far away (metres plus radians) a frame may have been taken that fills in another's view. The
@@ -85,9 +85,9 @@ def read_frames(config: DataConfig) -> list[Frame]:
     """
     if not config.root:
         raise UsageError("data.root: expected the folder of the scene; give it with --data.root")
-    read = look_up(FORMATS, config.format, "dataset format")
+    root = Path(config.root)
     camera = Intrinsics(*config.intrinsics) if config.intrinsics is not None else None
-    frames = read(Path(config.root), camera, config.depth_registered)
+    frames = find_format(root, config.format).read(root, camera, config.depth_registered)
     if not frames:
         raise DataError(f"{config.root}: holds no frames")
     return frames

@@ -1,7 +1,7 @@
 """Rotations, poses and cameras: plain functions on tensors of any batch shape."""
 
 from posenet.geometry.averaging import geodesic_mean, mean_rotation
-from posenet.geometry.cameras import Intrinsics, rotation_homography
+from posenet.geometry.cameras import Distortion, Intrinsics, rotation_homography
 from posenet.geometry.clustering import (
     Clusters,
     cluster_poses,
@@ -34,6 +34,7 @@ from posenet.geometry.rotations import (
 __all__ = [
     "REPRESENTATIONS",
     "Clusters",
+    "Distortion",
     "Intrinsics",
     "Pose",
     "canonical_quaternion",

@@ -5,6 +5,7 @@ Pixel convention: the centre of the top-left pixel is (0, 0), as in OpenCV. Resi
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,20 @@ class Intrinsics:
         v = (np.arange(self.height) - self.center_y) / self.focal_y
         u, v = np.meshgrid(u, v)
         return np.stack((u, v, np.ones_like(u)), axis=-1)
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """How a lens bends straight lines; intrinsics take the bent, normalised points to pixels.
+
+    Attributes:
+        model: ``radial_tangential`` (OpenCV's rational model: k1, k2, p1, p2, k3, k4, k5, k6,
+            missing ones 0) or ``fisheye`` (OpenCV's equidistant one: k1, k2, k3, k4).
+        coefficients: In that order.
+    """
+
+    model: Literal["radial_tangential", "fisheye"]
+    coefficients: tuple[float, ...]
 
 
 def rotation_homography(intrinsics: Intrinsics, turn: Array) -> Array:

@@ -71,6 +71,11 @@ def read_seven_scenes(
     ]
 
 
+def looks_like_seven_scenes(root: Path) -> bool:
+    """Whether a folder has the files of a scene."""
+    return any((root / name).is_file() for name in SPLIT_FILES.values())
+
+
 def _sequences(path: Path) -> list[str]:
     """Folder names of a split file, whose lines are ``sequence1`` or ``seq-01``."""
     if not path.is_file():
