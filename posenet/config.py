@@ -24,13 +24,21 @@ class DataConfig:
         format: How the folder is laid out: a row of posenet.datasets.formats.FORMATS, or auto to
             recognise it.
         width: Width of the network's images in pixels.
-        height: Height of the network's images in pixels.
+        height: Height of the network's images in pixels. Where most images are upright and this is
+            not, or the other way round, width and height change places.
         intrinsics: focal_x, focal_y, center_x, center_y, width, height of the colour camera in
-            pixels; the format's own default when omitted.
+            pixels; what the dataset says, or the format's own default, when omitted.
+        camera: focal_x, focal_y, center_x, center_y, in pixels of the network's images, of the
+            pinhole camera that all images are resampled to; when omitted, that of most training
+            images, without its distortion.
         depth_registered: Whether depth pixels are colour pixels; the Kinect's of 7-Scenes are not.
+        split: Which frames test: auto (what the dataset says; where it says nothing the tail of
+            each sequence), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES, or random:FRACTION, whose
+            test frames have near copies in training.
         validation: Which training frames choose the epoch: auto (the last training sequence, or a
             tail where there is one), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES, or none.
         drop_repeated: Leave out training frames whose image is byte for byte the one before.
+        least_readable: Share of the images that must be readable; the others are left out.
         cache: Folder of the resized frames; the user's cache folder when omitted.
         workers: Processes that prepare batches; 0 prepares them in the main one.
     """
@@ -41,8 +49,11 @@ class DataConfig:
     height: int = 168
     intrinsics: tuple[float, float, float, float, int, int] | None = None
     depth_registered: bool = False
+    camera: tuple[float, float, float, float] | None = None
+    split: str = "auto"
     validation: str = "auto"
     drop_repeated: bool = True
+    least_readable: float = 0.95
     cache: str | None = None
     workers: int = 1
 
@@ -277,8 +288,9 @@ def config_from_dict(values: Any) -> Config:
 def config_to_dict(config: Config) -> dict[str, Any]:
     """Plain values, as they would stand in YAML."""
     values = dataclasses.asdict(config)
-    if config.data.intrinsics is not None:
-        values["data"]["intrinsics"] = list(config.data.intrinsics)
+    for name in ("intrinsics", "camera"):
+        if values["data"][name] is not None:
+            values["data"][name] = list(values["data"][name])
     return values
 
 
@@ -326,6 +338,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
     "data.width": (16, 8192),
     "data.height": (16, 8192),
+    "data.least_readable": (0, 1),
     "data.workers": (0, 256),
     "augment.yaw_deg": (0, 60),  # turned further, a wide image would see what was behind it
     "augment.pitch_deg": (0, 60),
@@ -384,12 +397,14 @@ def _require_ranges(config: Config) -> None:
             "loss.translation_alpha: expected a start from 0.01 to 1.99 where it is learned, "
             f"found {loss.translation_alpha}"
         )
-    camera = config.data.intrinsics
-    if camera is not None and not all(value > 0 for value in camera):
-        raise UsageError(
-            "data.intrinsics: expected focal_x, focal_y, center_x, center_y, width, height in "
-            f"pixels, all above 0, found {list(camera)}"
-        )
+    expected = "focal_x, focal_y, center_x, center_y"
+    for name, also in (("intrinsics", ", width, height"), ("camera", "")):
+        camera = getattr(config.data, name)
+        if camera is not None and not all(value > 0 for value in camera):
+            raise UsageError(
+                f"data.{name}: expected {expected}{also} in pixels, all above 0, "
+                f"found {list(camera)}"
+            )
 
 
 def _require_known_names(values: Any, cls: Any, source: str, prefix: str = "") -> None:

@@ -15,13 +15,11 @@ from scipy.spatial.transform import Rotation
 
 from posenet.config import AugmentConfig
 from posenet.datasets.depth import invert_depth, splat, transfer_pixels
+from posenet.datasets.resampling import UNSEEN
 from posenet.geometry import Intrinsics, rotation_homography
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
-
-# Pixels that no view has seen get mid-grey, which the networks' normalisation takes to about zero.
-UNSEEN = (128, 128, 128)
 
 # Filling in the last specks of a view is not worth another rendering.
 ENOUGH_SEEN = 0.98
@@ -34,11 +32,13 @@ class View(NamedTuple):
         image: RGB, (height, width, 3).
         rotation: Camera-to-world, (3, 3).
         translation: Camera centre, (3,), metres.
+        seen: Which of its pixels have a colour, (height, width); None where all have.
     """
 
     image: Image
     rotation: Array
     translation: Array
+    seen: NDArray[np.bool_] | None = None
 
 
 class DepthView(NamedTuple):
@@ -140,7 +140,8 @@ def turned_view(view: View, intrinsics: Intrinsics, turn: Array) -> tuple[View, 
     image = cv2.warpPerspective(
         view.image, homography, size, borderMode=cv2.BORDER_CONSTANT, borderValue=UNSEEN
     )
-    seen = cv2.warpPerspective(np.full(size[::-1], 255, np.uint8), homography, size) == 255
+    before = np.full(size[::-1], 255, np.uint8) if view.seen is None else view.seen * np.uint8(255)
+    seen = cv2.warpPerspective(before, homography, size) == 255
     return View(image, view.rotation @ turn, view.translation), seen
 
 
@@ -170,6 +171,9 @@ def moved_view(
     u, v, visible = backward
     seen = (visible > 0) & (u >= 0) & (u <= intrinsics.width - 1)
     seen &= (v >= 0) & (v <= intrinsics.height - 1)
+    if view.seen is not None:
+        before = view.seen.astype(np.uint8)
+        seen &= cv2.remap(before, u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT) > 0
     outside = np.float32(-10.0)
     image = cv2.remap(
         view.image,

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from posenet.datasets.frame import DepthCamera
-from posenet.geometry import Intrinsics
+from posenet.datasets.resampling import resample_depth
+from posenet.geometry import Distortion, Intrinsics
 
 Array = NDArray[np.float64]
 
@@ -91,29 +92,32 @@ def invert_depth(depth: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def depth_for_color(
-    depth: NDArray[np.float32], camera: DepthCamera | None, intrinsics: Intrinsics
+    depth: NDArray[np.float32],
+    depth_camera: DepthCamera | None,
+    intrinsics: Intrinsics,
+    distortion: Distortion | None,
+    camera: Intrinsics,
 ) -> NDArray[np.float32]:
-    """Depth at the pixels of the colour image, with every hole filled by its nearest neighbour.
+    """Depth at the pixels of a resampled colour image, holes filled by their nearest neighbours.
 
     Args:
         depth: As the sensor wrote it, metres, 0 where unknown, (h, w).
-        camera: The depth camera; None when its pixels are those of the colour image.
-        intrinsics: The colour camera at the size wanted.
+        depth_camera: The depth camera; None when its pixels are those of the colour image.
+        intrinsics: The colour image's camera.
+        distortion: Of its lens.
+        camera: The camera that the colour image was resampled to.
 
     Returns:
-        Metres, (height, width); all zero when nothing is known.
+        Metres, (camera.height, camera.width); all zero when nothing is known.
     """
-    if camera is None:
-        # Nearest, not average: a mean of two surfaces is a point on neither. EXACT: nearest to
-        # the pixel's centre; plain INTER_NEAREST is half an output pixel off.
-        size = (intrinsics.width, intrinsics.height)
-        depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    if depth_camera is None:
+        depth = resample_depth(depth, intrinsics, distortion, camera)
     else:
-        sensor = camera.intrinsics.resized(depth.shape[1], depth.shape[0])
+        sensor = depth_camera.intrinsics.resized(depth.shape[1], depth.shape[0])
         moved = transfer_pixels(
-            invert_depth(depth), sensor, intrinsics, np.eye(3), np.array(camera.color_center)
+            invert_depth(depth), sensor, camera, np.eye(3), np.array(depth_camera.color_center)
         )
-        depth = invert_depth(splat(moved, intrinsics))
+        depth = invert_depth(splat(moved, camera))
     unknown = depth <= 0
     if unknown.all() or not unknown.any():
         return depth

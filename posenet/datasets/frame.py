@@ -31,8 +31,9 @@ class Frame:
         intrinsics: The camera of the image at its size on disk.
         sequence: The recording the frame belongs to; neighbours in a sequence look alike.
         split: ``"train"`` or ``"test"``, as the dataset says; None where it does not.
-        depth_path: Depth image in millimetres, where the dataset has one.
+        depth_path: Depth image, where the dataset has one.
         depth_camera: The camera of that image; None when its pixels are the colour image's.
+        depth_scale: Units of the depth image in a metre; 1000 for millimetres.
         distortion: Of the image's lens; None where straight lines are straight.
     """
 
@@ -44,4 +45,5 @@ class Frame:
     split: str | None
     depth_path: Path | None = None
     depth_camera: DepthCamera | None = None
+    depth_scale: float = 1000.0
     distortion: Distortion | None = None

@@ -3,24 +3,33 @@
 import hashlib
 import json
 import os
+import shutil
+import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from posenet.datasets.depth import depth_for_color
 from posenet.datasets.frame import Frame
+from posenet.datasets.resampling import resample_image
 from posenet.errors import DataError
+from posenet.geometry import Intrinsics
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))
 INVALID_DEPTH_MM = 65535
-CACHE_FORMAT = 3
+FULL_FRAME_DIAGONAL_MM = 43.2666
+_FOCAL_35_MM = ExifTags.Base.FocalLengthIn35mmFilm
+# Images whose proportions differ by less than this from their camera's differ by a rounded pixel.
+SAME_ASPECT = 0.01
+CACHE_FORMAT = 4
 
 Report = Callable[[int, int], None]
 
@@ -46,8 +55,30 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ) from error
 
 
-def read_depth(path: Path) -> NDArray[np.float32]:
+def exif_focal_px(path: Path) -> float | None:
+    """Focal length in pixels by an image's EXIF, good to some percent; None where it has none.
+
+    From the 35 mm equivalent, which compares diagonals of images (CIPA DCG-001).
+    """
+    try:
+        with Image.open(path) as image:
+            equivalent = image.getexif().get_ifd(ExifTags.IFD.Exif).get(_FOCAL_35_MM)
+            diagonal = float(np.hypot(*image.size))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None  # read_image says what is wrong with it
+    try:
+        focal = float(equivalent)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return focal / FULL_FRAME_DIAGONAL_MM * diagonal if 0.0 < focal < 10_000.0 else None
+
+
+def read_depth(path: Path, scale: float = 1000.0) -> NDArray[np.float32]:
     """Decode a 16-bit depth image to metres, (height, width); 0 where there is no measurement.
+
+    Args:
+        path: The image.
+        scale: Its units in a metre.
 
     Raises:
         DataError: The file is not a 16-bit single-channel image.
@@ -55,16 +86,9 @@ def read_depth(path: Path) -> NDArray[np.float32]:
     depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
         found = "no image" if depth is None else f"{depth.dtype} of shape {depth.shape}"
-        raise DataError(f"{path}: expected a 16-bit depth image in millimetres, found {found}")
+        raise DataError(f"{path}: expected a 16-bit depth image, found {found}")
     depth[depth == INVALID_DEPTH_MM] = 0
-    return depth.astype(np.float32) / 1000.0
-
-
-def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Resize (H, W, 3) to (height, width, 3) pixels, averaging over pixels when shrinking."""
-    shrinks = width < image.shape[1] or height < image.shape[0]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=interpolation)
+    return depth.astype(np.float32) / np.float32(scale)
 
 
 def content_digest(path: Path) -> str:
@@ -78,19 +102,23 @@ class CachedImages(NamedTuple):
     Pickled as file names: a worker process maps the same files instead of getting a copy.
 
     Attributes:
-        color: uint8 RGB, (N, height, width, 3).
+        color: uint8 RGB, (N, height, width, 3); zeros where an image could not be read.
         depth: uint16 millimetres, 0 where unknown, (N, height, width); None without depth.
         digests: Digest of each colour file's bytes.
+        unreadable: Why not, by the index of a frame whose image could not be read.
+        unreadable_depth: The same of depth images.
     """
 
     color: NDArray[np.uint8]
     depth: NDArray[np.uint16] | None
     digests: list[str]
+    unreadable: Mapping[int, str] = MappingProxyType({})
+    unreadable_depth: Mapping[int, str] = MappingProxyType({})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Reopen by name."""
         depth = Path(self.depth.filename) if isinstance(self.depth, np.memmap) else None
-        return _open_cache, (Path(self.color.filename), depth, self.digests)
+        return _open_cache, (Path(self.color.filename), depth)
 
 
 def cache_images(
@@ -99,71 +127,108 @@ def cache_images(
     height: int,
     folder: Path,
     *,
+    camera: Intrinsics | None = None,
     with_depth: bool = False,
+    least_readable: float = 1.0,
     report: Report | None = None,
 ) -> CachedImages:
-    """Decode and resize every frame once, into memory-mapped files.
+    """Decode and resample every frame once, into memory-mapped files.
 
     The files are rebuilt when a source changed (name, size or modification time) or a setting did.
     They are written under a temporary name and renamed when whole, so that a crash or a second
-    process never leaves half a cache behind.
+    process never leaves half a cache behind; what a crash did leave is removed by the next build.
 
     Args:
         frames: The frames, in the order of the returned arrays.
         width: Width of the cached images in pixels.
         height: Height of the cached images in pixels.
         folder: Where to keep the files.
+        camera: The camera that all images are brought to, of this size; when omitted every image
+            keeps its own, and is only resized.
         with_depth: Cache the depth images too, on the colour image's pixels; a frame without one
             gets zeros.
+        least_readable: Share of the images (and of the depth images) that must be readable.
         report: Called with (done, total) while the cache is built.
 
     Raises:
-        DataError: An image cannot be decoded, or the folder cannot be written.
+        DataError: Too many images cannot be read, or the folder cannot be written.
     """
+
+    def target(frame: Frame) -> Intrinsics:
+        return frame.intrinsics.resized(width, height) if camera is None else camera
 
     def load_color(frame: Frame) -> tuple[NDArray[np.uint8], str]:
         image = read_image(frame.image_path)
-        expected = (frame.intrinsics.height, frame.intrinsics.width, 3)
-        if image.shape != expected:
-            raise DataError(
-                f"{frame.image_path}: expected {expected[1]}x{expected[0]} pixels like the first "
-                f"image of {frame.sequence}, found {image.shape[1]}x{image.shape[0]}; give images "
-                "of another size their own sequence"
-            )
-        return resize_image(image, width, height), content_digest(frame.image_path)
+        own = _camera_of(frame, image.shape[1], image.shape[0])
+        distortion = None if camera is None else frame.distortion
+        digest = content_digest(frame.image_path)
+        return resample_image(image, own, distortion, target(frame)), digest
 
     def load_depth(frame: Frame) -> tuple[NDArray[np.uint16], str]:
         if frame.depth_path is None:
             return np.zeros((height, width), np.uint16), ""
-        intrinsics = frame.intrinsics.resized(width, height)
-        metres = depth_for_color(read_depth(frame.depth_path), frame.depth_camera, intrinsics)
+        distortion = None if camera is None else frame.distortion
+        metres = depth_for_color(
+            read_depth(frame.depth_path, frame.depth_scale),
+            frame.depth_camera,
+            frame.intrinsics,
+            distortion,
+            target(frame),
+        )
         return np.rint(np.minimum(metres * 1000.0, INVALID_DEPTH_MM)).astype(np.uint16), ""
 
-    key = _cache_key([[frame.image_path] for frame in frames], width, height, [])
-    color_path = folder / f"{key}.color.npy"
-    _build(color_path, frames, load_color, (height, width, 3), np.uint8, report)
+    lenses = [repr((frame.intrinsics, frame.distortion, target(frame))) for frame in frames]
+    color_path = _cache_path(folder, [[f.image_path] for f in frames], "color", lenses)
+    shape = (height, width)
+    build = _Build(frames, report, least_readable)
+    build.write(color_path, load_color, (*shape, 3), np.uint8)
     depth_path = None
     if with_depth:
-        sources = [[frame.depth_path] for frame in frames]
-        cameras = [repr((frame.intrinsics, frame.depth_camera)) for frame in frames]
-        key = _cache_key(sources, width, height, cameras)
-        depth_path = folder / f"{key}.depth.npy"
-        _build(depth_path, frames, load_depth, (height, width), np.uint16, report)
-    digests = json.loads(color_path.with_suffix(".json").read_text())
-    return _open_cache(color_path, depth_path, digests)
+        sensors = [
+            repr((lens, frame.depth_camera, frame.depth_scale))
+            for frame, lens in zip(frames, lenses, strict=True)
+        ]
+        depth_path = _cache_path(folder, [[f.depth_path] for f in frames], "depth", sensors)
+        build.write(depth_path, load_depth, shape, np.uint16)
+    return _open_cache(color_path, depth_path)
 
 
-def _open_cache(color: Path, depth: Path | None, digests: list[str]) -> CachedImages:
+def _camera_of(frame: Frame, width: int, height: int) -> Intrinsics:
+    """The frame's camera at the size its image turned out to have."""
+    known = frame.intrinsics
+    if (width, height) == (known.width, known.height):
+        return known
+    if abs(width / height / (known.width / known.height) - 1.0) > SAME_ASPECT:
+        raise DataError(
+            f"{frame.image_path}: expected {known.width}x{known.height} pixels, or their "
+            f"proportions, like its camera in {frame.sequence}, found {width}x{height}; give "
+            "images of another camera their own intrinsics, or their own sequence"
+        )
+    return known.resized(width, height)
+
+
+def _open_cache(color: Path, depth: Path | None) -> CachedImages:
+    found = _read_sidecar(color)
     return CachedImages(
         color=np.load(color, mmap_mode="r"),
         depth=np.load(depth, mmap_mode="r") if depth is not None else None,
-        digests=digests,
+        digests=found["digests"],
+        unreadable=found["unreadable"],
+        unreadable_depth=_read_sidecar(depth)["unreadable"] if depth is not None else {},
     )
 
 
-def _cache_key(
-    sources: list[list[Path | None]], width: int, height: int, settings: list[str]
-) -> str:
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    values = json.loads(path.with_suffix(".json").read_text())
+    values["unreadable"] = {int(index): why for index, why in values["unreadable"].items()}
+    return values
+
+
+def _cache_path(
+    folder: Path, sources: list[list[Path | None]], kind: str, settings: list[str]
+) -> Path:
+    """``WHAT-STATE.kind.npy``: which files at which settings, and how the files are now."""
+
     def stamp(path: Path | None) -> list[Any]:
         if path is None:
             return []
@@ -171,47 +236,124 @@ def _cache_key(
             status = path.stat()
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
-        return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+        return [status.st_size, status.st_mtime_ns]
 
-    stamps = [[stamp(path) for path in paths] for paths in sources]
-    state = json.dumps([CACHE_FORMAT, width, height, settings, stamps])
-    return hashlib.blake2b(state.encode(), digest_size=12).hexdigest()
+    def short(value: Any) -> str:
+        return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
+
+    names = [[str(path.resolve()) if path else "" for path in paths] for paths in sources]
+    what = short([CACHE_FORMAT, names, settings])
+    state = short([[stamp(path) for path in paths] for paths in sources])
+    return folder / f"{what}-{state}.{kind}.npy"
 
 
-def _build(
-    path: Path,
-    frames: Sequence[Frame],
-    load: Callable[[Frame], tuple[NDArray[Any], str]],
-    shape: tuple[int, ...],
-    dtype: type,
-    report: Report | None,
-) -> None:
-    """Write an array of all frames and, beside it, the digests of their files."""
-    digests_path = path.with_suffix(".json")
-    if path.is_file() and digests_path.is_file():
-        return
+class _Build(NamedTuple):
+    """Writes arrays of all frames, each with what is known of its files beside it.
+
+    Attributes:
+        frames: The frames.
+        report: Called with (done, total).
+        least_readable: Share of the files that must be readable.
+    """
+
+    frames: Sequence[Frame]
+    report: Report | None
+    least_readable: float
+
+    def write(
+        self,
+        path: Path,
+        load: Callable[[Frame], tuple[NDArray[Any], str]],
+        shape: tuple[int, ...],
+        dtype: type,
+    ) -> None:
+        """Write an array, unless it is there already."""
+        sidecar = path.with_suffix(".json")
+        if path.is_file() and sidecar.is_file():
+            self._require_readable(_read_sidecar(path)["unreadable"])
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_left_over(path)
+            with tempfile.TemporaryDirectory(prefix=_building(), dir=path.parent) as scratch:
+                array_path, json_path = Path(scratch) / path.name, Path(scratch) / sidecar.name
+                array = np.lib.format.open_memmap(
+                    array_path, "w+", dtype, (len(self.frames), *shape)
+                )
+                json_path.write_text(json.dumps(self._fill(array, load)))
+                array.flush()
+                array_path.replace(path)
+                json_path.replace(sidecar)  # last: a reader asks for both
+        except OSError as error:
+            raise DataError(
+                f"{path.parent}: the image cache cannot be written ({error.strerror}); choose "
+                "another folder with --data.cache, or with the environment variable POSENET_CACHE"
+            ) from error
+
+    def _fill(
+        self, array: NDArray[Any], load: Callable[[Frame], tuple[NDArray[Any], str]]
+    ) -> dict[str, Any]:
+        digests: list[str] = []
+        unreadable: dict[int, str] = {}
+
+        def decode(index: int) -> str | DataError:
+            try:
+                array[index], digest = load(self.frames[index])
+            except DataError as error:
+                return error
+            return digest
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the lock
+            for index, found in enumerate(pool.map(decode, range(len(self.frames)))):
+                if isinstance(found, DataError):
+                    unreadable[index] = str(found)
+                    # Enough are lost already: no need to look at the others.
+                    if len(unreadable) > (1.0 - self.least_readable) * len(self.frames):
+                        pool.shutdown(cancel_futures=True)
+                        self._require_readable(unreadable)
+                digests.append("" if isinstance(found, DataError) else found)
+                if self.report is not None:
+                    self.report(index + 1, len(self.frames))
+        return {"digests": digests, "unreadable": unreadable}
+
+    def _require_readable(self, unreadable: dict[int, str]) -> None:
+        if len(unreadable) <= (1.0 - self.least_readable) * len(self.frames):
+            return
+        first = next(iter(unreadable.values()))
+        if len(unreadable) > 1 or self.least_readable < 1.0:
+            first += (
+                f" ({len(unreadable)} of {len(self.frames)} files cannot be read, and "
+                f"data.least_readable is {self.least_readable:g})"
+            )
+        raise DataError(first)
+
+
+def _building() -> str:
+    return f".building-{socket.gethostname()}-{os.getpid()}-"
+
+
+def _remove_left_over(path: Path) -> None:
+    """Delete what crashed builds left, and the array as it was before its files changed.
+
+    Whoever still reads the old array keeps it: a mapped file outlives its name.
+    """
+    host = f".building-{socket.gethostname()}-"
+    for folder in path.parent.glob(f"{host}*"):
+        process = folder.name.removeprefix(host).split("-")[0]
+        if process.isdigit() and not _is_running(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+    what, _, rest = path.name.partition("-")
+    kind = rest.split(".", 1)[1].removesuffix(".npy")
+    for old in path.parent.glob(f"{what}-*.{kind}.*"):
+        if old.stem != path.stem:
+            old.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch:
-            array_path, json_path = Path(scratch) / path.name, Path(scratch) / digests_path.name
-            array = np.lib.format.open_memmap(array_path, "w+", dtype, (len(frames), *shape))
-
-            def decode(index: int) -> str:
-                array[index], digest = load(frames[index])
-                return digest
-
-            digests = []
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the lock
-                for done, digest in enumerate(pool.map(decode, range(len(frames))), start=1):
-                    digests.append(digest)
-                    if report is not None:
-                        report(done, len(frames))
-            array.flush()
-            json_path.write_text(json.dumps(digests))
-            array_path.replace(path)
-            json_path.replace(digests_path)  # last: a reader asks for both
-    except OSError as error:
-        raise DataError(
-            f"{path.parent}: the image cache cannot be written ({error.strerror}); choose another "
-            "folder with --data.cache, or with the environment variable POSENET_CACHE"
-        ) from error
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,11 @@ from posenet.datasets.augment import (
 from posenet.datasets.formats import find_format
 from posenet.datasets.frame import Frame
 from posenet.datasets.images import CachedImages, Report, cache_images
+from posenet.datasets.resampling import common_lens, seen_pixels
 from posenet.datasets.splits import Split, split_frames
 from posenet.errors import DataError, UsageError
 from posenet.geometry import Intrinsics, Pose
+from posenet.progress import say
 
 # How far away (metres plus radians) a frame may have been taken that fills in another's view. The
 # nearest ones are of the same sequence and have seen the same: choosing among all brings more.
@@ -66,18 +69,22 @@ class Scene(NamedTuple):
     """A dataset that is ready to be read.
 
     Attributes:
-        frames: All frames.
+        frames: All frames that have an image.
         images: Their images (and depth), in the same order.
         split: Indices of the training, validation and test frames.
+        camera: The camera of all images as they are in ``images``.
+        metric: Whether poses are in metres; else a scene has a scale of its own.
     """
 
     frames: list[Frame]
     images: CachedImages
     split: Split
+    camera: Intrinsics
+    metric: bool = True
 
 
 def read_frames(config: DataConfig) -> list[Frame]:
-    """The frames of the dataset a configuration names.
+    """The frames of the dataset a configuration names, whether or not their images are there.
 
     Raises:
         DataError: The dataset cannot be used.
@@ -98,19 +105,102 @@ def load_scene(
 ) -> Scene:
     """Read a dataset, decode its images into the cache, and split it.
 
+    Frames without a readable image are left out and counted on stderr, as long as they are few.
+
     Args:
-        config: Which dataset.
+        config: Which dataset. Its width and height are taken as they are.
         with_depth: Read depth too, where any frame has it.
         report: Called with (done, total) while images are decoded.
+
+    Raises:
+        DataError: The dataset cannot be used, or too few of its images.
+        UsageError: The configuration does not make sense.
     """
     frames = read_frames(config)
+    present = _with_images(frames, config.root)
+    if len(present) < len(frames):
+        say(
+            f"{config.root}: {len(frames) - len(present)} of {len(frames)} posed frames have no "
+            "image and are left out"
+        )
+    frames = present
+    for name, rule in (("split", config.split), ("validation", config.validation)):
+        if rule.startswith("random:"):
+            say(
+                f"data.{name}: {rule} draws single frames, whose neighbours are near copies: "
+                "errors on them say little about new places; use tail or sequences to measure"
+            )
     with_depth = with_depth and any(frame.depth_path is not None for frame in frames)
     folder = Path(config.cache) if config.cache else default_cache_folder()
+    camera = network_camera(frames, config)
     images = cache_images(
-        frames, config.width, config.height, folder, with_depth=with_depth, report=report
+        frames,
+        config.width,
+        config.height,
+        folder,
+        camera=camera,
+        with_depth=with_depth,
+        least_readable=config.least_readable,
+        report=report,
     )
+    for what, lost in (("", images.unreadable), ("depth ", images.unreadable_depth)):
+        if lost:
+            say(f"{len(lost)} of {len(frames)} {what}images cannot be read and are left out:")
+            for why in lost.values():
+                say(f"  {why}")
     digests = images.digests if config.drop_repeated else None
-    return Scene(frames, images, split_frames(frames, config.validation, digests))
+    usable = set(range(len(frames))) - set(images.unreadable)
+    split = split_frames(frames, config.validation, digests, config.split, usable)
+    metric = find_format(Path(config.root), config.format).metric
+    return Scene(frames, images, split, camera, metric)
+
+
+def resolve_data(config: DataConfig) -> DataConfig:
+    """The configuration with everything filled in that is taken from the dataset.
+
+    ``camera`` is that of most training frames; width and height change places where most images
+    stand the other way. A run keeps these, so that other frames cannot change what it sees.
+
+    Raises:
+        DataError: The dataset cannot be used.
+        UsageError: The configuration does not make sense.
+    """
+    if config.camera is not None:
+        return config
+    frames = _with_images(read_frames(config), config.root)
+    camera = _training_camera(frames, config)
+    if (camera.width - camera.height) * (config.width - config.height) < 0:
+        say(
+            f"{config.root}: its images are {camera.width}x{camera.height}, so the network's are "
+            f"{config.height}x{config.width}, not {config.width}x{config.height}"
+        )
+        config = replace(config, width=config.height, height=config.width)
+    camera = network_camera(frames, config)
+    center = camera.center_x, camera.center_y
+    return replace(config, camera=(camera.focal_x, camera.focal_y, *center))
+
+
+def network_camera(frames: Sequence[Frame], config: DataConfig) -> Intrinsics:
+    """The camera that all images are resampled to, at the network's size."""
+    if config.camera is not None:
+        return Intrinsics(*config.camera, config.width, config.height)
+    return _training_camera(frames, config).resized(config.width, config.height)
+
+
+def _training_camera(frames: Sequence[Frame], config: DataConfig) -> Intrinsics:
+    train = split_frames(frames, config.validation, test=config.split).train
+    return common_lens([frames[i] for i in train])[0]
+
+
+def _with_images(frames: list[Frame], root: str) -> list[Frame]:
+    """The frames whose image is there."""
+    present = [frame for frame in frames if frame.image_path.is_file()]
+    if present:
+        return present
+    raise DataError(
+        f"{root}: none of its {len(frames)} posed images is there, the first should be "
+        f"{frames[0].image_path}; copy the images there (posenet inspect shows poses without them)"
+    )
 
 
 def default_cache_folder() -> Path:
@@ -122,18 +212,24 @@ def default_cache_folder() -> Path:
 class _PosedImages:
     """Images, poses and cameras of all frames, in a form that is cheap to send to a worker."""
 
-    def __init__(self, scene: Scene, width: int, height: int) -> None:
+    def __init__(self, scene: Scene) -> None:
         frames = scene.frames
         self.images = scene.images
         self.rotations = np.stack([frame.pose.rotation.numpy() for frame in frames])
         self.translations = np.stack([frame.pose.translation.numpy() for frame in frames])
-        self.intrinsics = [frame.intrinsics.resized(width, height) for frame in frames]
+        self.intrinsics = scene.camera
+        self.lenses = [(frame.intrinsics, frame.distortion) for frame in frames]
         has_images = scene.images.depth is not None
         self.has_depth = np.array([has_images and f.depth_path is not None for f in frames])
+        self.has_depth[list(scene.images.unreadable_depth)] = False
 
     def view(self, index: int) -> View:
+        seen = seen_pixels(*self.lenses[index], self.intrinsics)
         return View(
-            np.array(self.images.color[index]), self.rotations[index], self.translations[index]
+            np.array(self.images.color[index]),
+            self.rotations[index],
+            self.translations[index],
+            None if seen.all() else seen,
         )
 
     def depth(self, index: int) -> NDArray[np.uint16] | None:
@@ -145,8 +241,8 @@ class _PosedImages:
 class PlainDataset(Dataset[Sample]):
     """Frames as they are, for validation and testing."""
 
-    def __init__(self, scene: Scene, indices: Sequence[int], width: int, height: int) -> None:
-        self.posed = _PosedImages(scene, width, height)
+    def __init__(self, scene: Scene, indices: Sequence[int]) -> None:
+        self.posed = _PosedImages(scene)
         self.indices = indices
 
     def __len__(self) -> int:
@@ -160,8 +256,8 @@ class PlainDataset(Dataset[Sample]):
 class AugmentedDataset(Dataset[Sample]):
     """Random views of the training frames; asked for by :class:`Draw`, not by number."""
 
-    def __init__(self, scene: Scene, config: AugmentConfig, width: int, height: int) -> None:
-        self.posed = _PosedImages(scene, width, height)
+    def __init__(self, scene: Scene, config: AugmentConfig) -> None:
+        self.posed = _PosedImages(scene)
         self.config = config
         # Only training frames may fill in: a validation or test image must not leak into training.
         train = np.array(scene.split.train)
@@ -174,7 +270,7 @@ class AugmentedDataset(Dataset[Sample]):
         view = random_view(
             self.posed.view(draw.index),
             self.posed.depth(draw.index),
-            self.posed.intrinsics[draw.index],
+            self.posed.intrinsics,
             self.config,
             rng,
             lambda new: self._find_others(new, draw.index, rng),
@@ -263,7 +359,7 @@ def training_loader(
     """Shuffled batches of random views; a ragged last one is dropped, unless it is the only one."""
     sampler = EpochSampler(scene.split.train, seed, views)
     return DataLoader(
-        AugmentedDataset(scene, augment, data.width, data.height),
+        AugmentedDataset(scene, augment),
         batch_size=batch_size,
         sampler=sampler,
         drop_last=len(sampler) > batch_size,
@@ -273,12 +369,9 @@ def training_loader(
     )
 
 
-def plain_loader(
-    scene: Scene, data: DataConfig, indices: Sequence[int], batch_size: int
-) -> DataLoader[Sample]:
+def plain_loader(scene: Scene, indices: Sequence[int], batch_size: int) -> DataLoader[Sample]:
     """Batches of frames as they are, in order. The cache makes workers unnecessary."""
-    dataset = PlainDataset(scene, indices, data.width, data.height)
-    return DataLoader(dataset, batch_size=batch_size)
+    return DataLoader(PlainDataset(scene, indices), batch_size=batch_size)
 
 
 def _to_sample(view: View, index: int) -> Sample:

@@ -1,7 +1,9 @@
 """Which frames train, which choose the epoch, which are touched once at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from posenet.datasets.frame import Frame
 from posenet.errors import UsageError, suggest
@@ -9,7 +11,8 @@ from posenet.errors import UsageError, suggest
 # Neighbouring frames of a video are near copies. These many between training and validation are
 # left out, so that validation is not a memory test.
 AUTO_TAIL, AUTO_GAP = 0.15, 10
-_EXPECTED = "auto, none, sequences:NAME,NAME or tail:FRACTION,gap:FRAMES"
+AUTO_TEST_TAIL = 0.2
+_EXPECTED = "auto, none, sequences:NAME,NAME, tail:FRACTION,gap:FRAMES or random:FRACTION"
 
 
 class Split(NamedTuple):
@@ -21,47 +24,47 @@ class Split(NamedTuple):
 
 
 def split_frames(
-    frames: Sequence[Frame], validation: str, digests: Sequence[str] | None = None
+    frames: Sequence[Frame],
+    validation: str,
+    digests: Sequence[str] | None = None,
+    test: str = "auto",
+    usable: Collection[int] | None = None,
 ) -> Split:
     """Split a dataset; validation frames always come from its training sequences.
 
     Args:
         frames: All frames, in order within each sequence.
-        validation: The rule, see :class:`posenet.config.DataConfig`.
+        validation: The rule of validation, see :class:`posenet.config.DataConfig`.
         digests: Digests of the image files; given, a training frame whose image is that of the
             frame before (its label is then late) is dropped.
+        test: The rule of testing, likewise.
+        usable: Frames that may be used; all when omitted.
 
     Raises:
-        UsageError: The rule is malformed, names an unknown sequence or leaves no frames.
+        UsageError: A rule is malformed, names an unknown sequence or leaves no frames.
     """
-    test = [i for i, frame in enumerate(frames) if frame.split == "test"]
-    train = [i for i, frame in enumerate(frames) if frame.split == "train"]
+    everything = [i for i in range(len(frames)) if usable is None or i in usable]
+    own = any(frame.split is not None for frame in frames)
+    if test == "auto" and own:
+        tested = [i for i in everything if frames[i].split == "test"]
+        train = [i for i in everything if frames[i].split == "train"]
+    else:
+        rule = _tail_rule(len(everything), AUTO_TEST_TAIL) if test == "auto" else test
+        chosen, left_out = _choose(frames, everything, rule, "data.split")
+        tested = sorted(chosen)
+        train = [i for i in everything if i not in chosen and i not in left_out]
+        if not train:
+            raise UsageError(
+                f"data.split: {test!r} leaves no frame to train on; use a smaller share"
+            )
     sequences = list(dict.fromkeys(frames[i].sequence for i in train))
-    chosen: set[int] = set()
-    left_out: set[int] = set()
-    kind, _, rest = validation.partition(":")
+    rule = validation
     if validation == "auto":
-        if len(sequences) > 1:
-            kind, rest = "sequences", sequences[-1]
-        else:
-            kind, rest = "tail", f"{AUTO_TAIL},gap:{min(AUTO_GAP, len(train) // 10)}"
-    if kind == "sequences":
-        for name in rest.split(","):
-            if name not in sequences:
-                raise UsageError(
-                    f"data.validation: {name!r} is no training sequence"
-                    f"{suggest(name, sequences)}; known: {', '.join(sequences)}"
-                )
-            chosen.update(i for i in train if frames[i].sequence == name)
-    elif kind == "tail":
-        fraction, gap = _parse_tail(rest)
-        for name in sequences:
-            members = [i for i in train if frames[i].sequence == name]
-            start = len(members) - max(1, round(fraction * len(members)))
-            chosen.update(members[start:])
-            left_out.update(members[max(0, start - gap) : start])
-    elif validation != "none":
-        raise UsageError(f"data.validation: expected {_EXPECTED}, found {validation!r}")
+        # Sequences cut by the rule of testing all go on in the test frames.
+        whole = [s for s in sequences if not any(frames[i].sequence == s for i in tested)]
+        several = len(sequences) > 1 and sequences[-1] in whole
+        rule = f"sequences:{sequences[-1]}" if several else _tail_rule(len(train), AUTO_TAIL)
+    chosen, left_out = _choose(frames, train, rule, "data.validation")
     kept = [i for i in train if i not in chosen and i not in left_out]
     if digests is not None:
         kept = [i for i in kept if not _repeats(frames, digests, i)]
@@ -70,7 +73,43 @@ def split_frames(
             f"data.validation: {validation!r} leaves no frame to train on; "
             "use a smaller tail or gap, or --data.validation none"
         )
-    return Split(kept, sorted(chosen), test)
+    return Split(kept, sorted(chosen), tested)
+
+
+def _tail_rule(frames: int, fraction: float) -> str:
+    return f"tail:{fraction},gap:{min(AUTO_GAP, frames // 10)}"
+
+
+def _choose(
+    frames: Sequence[Frame], candidates: list[int], rule: str, setting: str
+) -> tuple[set[int], set[int]]:
+    """Frames that a rule chooses among some, and those that it leaves out beside them."""
+    sequences = list(dict.fromkeys(frames[i].sequence for i in candidates))
+    kind, _, rest = rule.partition(":")
+    chosen: set[int] = set()
+    left_out: set[int] = set()
+    if kind == "sequences":
+        for name in rest.split(","):
+            if name not in sequences:
+                raise UsageError(
+                    f"{setting}: {name!r} is no training sequence"
+                    f"{suggest(name, sequences)}; known: {', '.join(sequences)}"
+                )
+            chosen.update(i for i in candidates if frames[i].sequence == name)
+    elif kind == "tail":
+        fraction, gap = _parse_tail(rest, setting)
+        for name in sequences:
+            members = [i for i in candidates if frames[i].sequence == name]
+            start = len(members) - max(1, round(fraction * len(members)))
+            chosen.update(members[start:])
+            left_out.update(members[max(0, start - gap) : start])
+    elif kind == "random":
+        fraction = _parse_share(rest, setting)
+        order = np.random.default_rng(0).permutation(candidates)
+        chosen.update(order[: max(1, round(fraction * len(order)))].tolist())
+    elif rule != "none":
+        raise UsageError(f"{setting}: expected {_EXPECTED}, found {rule!r}")
+    return chosen, left_out
 
 
 def _repeats(frames: Sequence[Frame], digests: Sequence[str], index: int) -> bool:
@@ -81,7 +120,7 @@ def _repeats(frames: Sequence[Frame], digests: Sequence[str], index: int) -> boo
     )
 
 
-def _parse_tail(text: str) -> tuple[float, int]:
+def _parse_tail(text: str, setting: str) -> tuple[float, int]:
     fraction_text, _, gap_text = text.partition(",gap:")
     try:
         fraction, gap = float(fraction_text), int(gap_text or AUTO_GAP)
@@ -89,7 +128,17 @@ def _parse_tail(text: str) -> tuple[float, int]:
         fraction, gap = -1.0, -1
     if not 0.0 < fraction < 1.0 or gap < 0:
         raise UsageError(
-            "data.validation: expected tail:FRACTION,gap:FRAMES such as tail:0.2,gap:10, "
+            f"{setting}: expected tail:FRACTION,gap:FRAMES such as tail:0.2,gap:10, "
             f"found 'tail:{text}'"
         )
     return fraction, gap
+
+
+def _parse_share(text: str, setting: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 < share < 1.0:
+        raise UsageError(f"{setting}: expected random:FRACTION such as random:0.2, found {text!r}")
+    return share

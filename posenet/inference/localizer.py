@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from posenet.datasets.augment import UNSEEN
-from posenet.datasets.images import IMAGE_SUFFIXES, read_image, resize_image
+from posenet.datasets.images import IMAGE_SUFFIXES, read_image
+from posenet.datasets.resampling import UNSEEN, resize_image
 from posenet.errors import DataError, UsageError
 from posenet.geometry import Pose
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint

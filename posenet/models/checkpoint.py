@@ -12,7 +12,7 @@ import torch
 
 from posenet.config import Config, config_from_dict, config_to_dict
 from posenet.errors import CheckpointError, UsageError
-from posenet.geometry import Intrinsics
+from posenet.geometry import Distortion, Intrinsics
 from posenet.models.network import PoseNetwork
 from posenet.version import __version__
 
@@ -26,9 +26,11 @@ class Checkpoint(NamedTuple):
     Attributes:
         network: In evaluation mode, on the CPU.
         config: The settings it was trained with.
-        intrinsics: The camera of its training images, at their size on disk.
+        intrinsics: The camera of most of its training images, at their size on disk.
         scene: Name of the scene it knows.
         epoch: Epochs it was trained for.
+        distortion: Of that camera's lens.
+        metric: Whether its poses are in metres.
     """
 
     network: PoseNetwork
@@ -36,17 +38,23 @@ class Checkpoint(NamedTuple):
     intrinsics: Intrinsics
     scene: str
     epoch: int
+    distortion: Distortion | None = None
+    metric: bool = True
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint under a temporary name and rename it when it is whole."""
-    intrinsics = checkpoint.intrinsics
+    intrinsics, distortion = checkpoint.intrinsics, checkpoint.distortion
     content = {
         "format": CHECKPOINT_FORMAT,
         "posenet_version": __version__,
         "convention": CONVENTION,
         "config": config_to_dict(checkpoint.config),
         "intrinsics": {name: getattr(intrinsics, name) for name in intrinsics.__match_args__},
+        "distortion": None
+        if distortion is None
+        else {"model": distortion.model, "coefficients": list(distortion.coefficients)},
+        "metric": checkpoint.metric,
         "scene": checkpoint.scene,
         "epoch": checkpoint.epoch,
         "network": checkpoint.network.state_dict(),
@@ -105,10 +113,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
             intrinsics=Intrinsics(**content["intrinsics"]),
             scene=content["scene"],
             epoch=content["epoch"],
+            distortion=_distortion(content.get("distortion")),
+            metric=content.get("metric", True),
         )
     except (KeyError, TypeError, RuntimeError, UsageError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: the checkpoint does not fit together ({reason})") from error
+
+
+def _distortion(values: dict[str, Any] | None) -> Distortion | None:
+    if values is None:
+        return None
+    return Distortion(values["model"], tuple(values["coefficients"]))
 
 
 def find_checkpoint(path: Path) -> Path:

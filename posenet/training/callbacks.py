@@ -1,14 +1,14 @@
 """What happens around the training steps: checkpoints, metrics, progress."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning
 
-from posenet.config import Config
-from posenet.geometry import Intrinsics
 from posenet.models.checkpoint import Checkpoint, save_checkpoint
+from posenet.models.network import PoseNetwork
 from posenet.progress import make_bar, say
 from posenet.training.module import TrainingModule
 
@@ -18,16 +18,12 @@ class KeepCheckpoints(lightning.Callback):
 
     Args:
         folder: Where to write.
-        config: Settings that travel with the weights.
-        intrinsics: The camera of the training images at their size on disk.
-        scene: Name of the scene.
+        make: ``f(network, epoch)``: the checkpoint to write.
     """
 
-    def __init__(self, folder: Path, config: Config, intrinsics: Intrinsics, scene: str) -> None:
+    def __init__(self, folder: Path, make: Callable[[PoseNetwork, int], Checkpoint]) -> None:
         self.folder = folder
-        self.config = config
-        self.intrinsics = intrinsics
-        self.scene = scene
+        self.make = make
         self.best_score = float("inf")
         self.best_epoch = 0
 
@@ -60,9 +56,7 @@ class KeepCheckpoints(lightning.Callback):
             self._save("last.pt", trainer.current_epoch, module)
 
     def _save(self, name: str, epoch: int, module: TrainingModule) -> None:
-        network = module.best_network
-        checkpoint = Checkpoint(network, self.config, self.intrinsics, self.scene, epoch)
-        save_checkpoint(self.folder / name, checkpoint)
+        save_checkpoint(self.folder / name, self.make(module.best_network, epoch))
 
 
 class WriteMetrics(lightning.Callback):

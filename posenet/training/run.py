@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import warnings
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -26,14 +27,17 @@ from posenet.datasets.loader import (
     Scene,
     load_scene,
     plain_loader,
+    resolve_data,
     training_loader,
     training_poses,
 )
+from posenet.datasets.resampling import common_lens
 from posenet.errors import DataError, UsageError, look_up
 from posenet.evaluation.plots import plot_training_curves
 from posenet.geometry import REPRESENTATIONS, Pose, stack_poses
 from posenet.losses import PoseLoss
 from posenet.models.backbones import BACKBONES
+from posenet.models.checkpoint import Checkpoint
 from posenet.models.network import PoseNetwork
 from posenet.models.viewpoints import BINNINGS, DECODINGS
 from posenet.progress import report_progress, say
@@ -79,6 +83,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     # Refused before images are decoded.
     _accelerator(config.trainer.accelerator)
     _require_known_rows(config)
+    config = replace(config, data=resolve_data(config.data))
     folder = run_folder(config)
     checkpoints = folder / "checkpoints"
     resume_file = checkpoints / "resume.ckpt"
@@ -119,12 +124,21 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     checkpoints.mkdir(parents=True, exist_ok=True)
     if not resume:
         _describe_run(folder, config, names)
-    camera = training_frames[0].intrinsics
-    keeper = KeepCheckpoints(checkpoints, config, camera, Path(config.data.root).resolve().name)
-    trainer = _make_trainer(config, folder, keeper, validates=bool(scene.split.validation))
-    validation = plain_loader(
-        scene, config.data, scene.split.validation, config.optimization.batch_size
+    intrinsics, distortion = common_lens(training_frames)
+    keeper = KeepCheckpoints(
+        checkpoints,
+        lambda network, epoch: Checkpoint(
+            network,
+            config,
+            intrinsics,
+            Path(config.data.root).resolve().name,
+            epoch,
+            distortion,
+            scene.metric,
+        ),
     )
+    trainer = _make_trainer(config, folder, keeper, validates=bool(scene.split.validation))
+    validation = plain_loader(scene, scene.split.validation, config.optimization.batch_size)
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(
