@@ -100,6 +100,15 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--output", type=Path, help="folder for the files (the run folder)")
     verb.add_argument("--json", action="store_true", help="print evaluation.json on stdout")
 
+    verb = _add(verbs, "compare", _compare, "measure runs on the same frames, against the first")
+    verb.add_argument(
+        "runs", metavar="RUN", type=Path, nargs="+", help="run folders or checkpoints"
+    )
+    verb.add_argument("--root", help="where the dataset lies now")
+    verb.add_argument("--split", choices=("test", "validation", "train"), default="test")
+    verb.add_argument("--output", type=Path, help="folder for comparison.json and a picture")
+    verb.add_argument("--json", action="store_true", help="print comparison.json on stdout")
+
     verb = _add(verbs, "predict", _predict, "poses of images that have none")
     verb.add_argument("run_folder", metavar="RUN", type=Path, help="run folder or checkpoint file")
     verb.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="images or folders")
@@ -186,6 +195,23 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
         f"wrote evaluation.json, predictions.csv and pictures to {evaluation.folder}",
         file=sys.stderr,
     )
+    return 0
+
+
+def _compare(options: argparse.Namespace, _: list[str]) -> int:
+    import json
+
+    from posenet.evaluation.compare import compare, comparison_table
+    from posenet.evaluation.metrics import json_ready
+    from posenet.progress import show_table
+
+    comparison = compare(
+        options.runs, root=options.root, split=options.split, output=options.output
+    )
+    if options.json:
+        print(json.dumps(json_ready(comparison), indent=2))
+    else:
+        show_table(*comparison_table(comparison))
     return 0
 
 

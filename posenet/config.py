@@ -171,6 +171,22 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class DistillConfig:
+    """A trained network with viewpoint bins that a smaller one learns from.
+
+    Attributes:
+        teacher: Run folder or checkpoint of the teacher; none when omitted. The student takes over
+            its bins, and learns the probabilities that it gives them.
+        temperature: Probabilities of both are compared at this temperature; softer above 1.
+        teacher_share: Weight of the teacher's probabilities; that of the true bin is the rest.
+    """
+
+    teacher: str | None = None
+    temperature: float = 2.0
+    teacher_share: float = 0.5
+
+
+@dataclass(frozen=True)
 class OptimizationConfig:
     """How it is minimised.
 
@@ -224,6 +240,7 @@ class Config:
         augment: Random views and colours.
         model: The network.
         loss: What is minimised.
+        distill: Whom to learn from.
         optimization: How it is minimised.
         trainer: Where it runs.
     """
@@ -234,6 +251,7 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
@@ -364,6 +382,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "loss.smoothing_width": (1e-3, _ANY),
     "loss.rotation_weight": (0, _ANY),
     "loss.translation_weight": (0, _ANY),
+    "distill.temperature": (0.01, 1000),
+    "distill.teacher_share": (0, 1),
     "optimization.epochs": (1, _ANY),
     "optimization.views": (1, _ANY),
     "optimization.batch_size": (1, _ANY),
@@ -396,6 +416,11 @@ def _require_ranges(config: Config) -> None:
         raise UsageError(
             "loss.translation_alpha: expected a start from 0.01 to 1.99 where it is learned, "
             f"found {loss.translation_alpha}"
+        )
+    if config.distill.teacher is not None and config.model.mode == "regression":
+        raise UsageError(
+            "distill.teacher: a student learns viewpoint bins, found model.mode regression; "
+            "use --model.mode coarse_to_fine or classification"
         )
     expected = "focal_x, focal_y, center_x, center_y"
     for name, also in (("intrinsics", ", width, height"), ("camera", "")):

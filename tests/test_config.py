@@ -32,6 +32,7 @@ SPECIAL = {  # another value than the default, where its type does not suggest o
     "data.root": "data/with, comma: and 'quotes'",
     "data.intrinsics": (525.5, 526.0, 320.0, 240.0, 640, 480),
     "data.cache": "/tmp/cache",
+    "distill.teacher": "runs/a teacher",
     "loss.translation": "general_robust",  # the only one with a shape
 }
 

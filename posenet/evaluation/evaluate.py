@@ -21,9 +21,12 @@ from posenet.evaluation.metrics import (
     summarise,
 )
 from posenet.evaluation.plots import plot_error_cdf, plot_trajectory
+from posenet.evaluation.viewpoint_plot import plot_viewpoints
+from posenet.evaluation.viewpoints import evaluate_viewpoints, summarise_viewpoints
 from posenet.geometry import Pose, rotation_to_quaternion, stack_poses
 from posenet.inference.localizer import Localizer
-from posenet.models.checkpoint import find_checkpoint
+from posenet.models.checkpoint import find_checkpoint, run_folder_of
+from posenet.models.network import Prediction
 from posenet.progress import report_progress
 
 NETWORK, NEAREST, MEAN = "network", "nearest training image", "mean pose"
@@ -43,19 +46,42 @@ class Evaluation(NamedTuple):
     folder: Path
 
 
-def evaluate(
-    run: Path, *, root: str | None = None, split: str = "test", output: Path | None = None
-) -> Evaluation:
-    """Evaluate a run, and write ``evaluation.json``, ``predictions.csv`` and two pictures.
+class OpenedRun(NamedTuple):
+    """A trained network beside the frames to measure it on.
+
+    Attributes:
+        checkpoint_path: The file that was loaded.
+        localizer: The network.
+        scene: The dataset.
+        indices: The frames of the split.
+        frames: The same as frames.
+    """
+
+    checkpoint_path: Path
+    localizer: Localizer
+    scene: Scene
+    indices: list[int]
+    frames: list[Frame]
+
+    def predict(self, batch_size: int = 32) -> Prediction:
+        """What the network makes of the frames."""
+        color = self.scene.images.color
+        return self.localizer.predict_fully(
+            (np.asarray(color[i]) for i in self.indices), batch_size
+        )
+
+
+def open_run(run: Path, root: str | None = None, split: str = "test") -> OpenedRun:
+    """Load a run and the frames of a split.
 
     Args:
         run: A run folder or a checkpoint file.
         root: Where the dataset lies, if no longer where it was trained from.
         split: test, validation or train.
-        output: Folder for the files; the run folder (or ``evaluation-SPLIT`` in it) when omitted.
 
     Raises:
-        PosenetError: The checkpoint or the dataset cannot be used.
+        PosenetError: The checkpoint or the dataset cannot be used, or the run was trained on a
+            frame that is to test it.
     """
     checkpoint_path = find_checkpoint(run)
     localizer = Localizer.load(checkpoint_path)
@@ -70,9 +96,34 @@ def evaluate(
         raise DataError(f"{data.root}: the {split} split has no frames to evaluate")
     frames = [scene.frames[i] for i in indices]
     if split == "test":
-        _require_unseen(frames, _run_folder(checkpoint_path))
+        _require_unseen(frames, run_folder_of(checkpoint_path))
+    return OpenedRun(checkpoint_path, localizer, scene, indices, frames)
+
+
+def evaluate(
+    run: Path, *, root: str | None = None, split: str = "test", output: Path | None = None
+) -> Evaluation:
+    """Evaluate a run, and write ``evaluation.json``, ``predictions.csv`` and two pictures.
+
+    Args:
+        run: A run folder or a checkpoint file.
+        root: Where the dataset lies, if no longer where it was trained from.
+        split: test, validation or train.
+        output: Folder for the files; the run folder (or ``evaluation-SPLIT`` in it) when omitted.
+
+    Raises:
+        PosenetError: The checkpoint or the dataset cannot be used.
+    """
+    opened = open_run(run, root, split)
+    localizer, scene, indices, frames = (
+        opened.localizer,
+        opened.scene,
+        opened.indices,
+        opened.frames,
+    )
     truth = stack_poses([frame.pose for frame in frames])
-    prediction = _predict(localizer, scene, indices)
+    answer = opened.predict()
+    prediction = answer.pose
     train, predictions = _baselines(scene, indices)
     predictions = {NETWORK: prediction, **predictions}
     errors = {name: pose_errors(pose, truth) for name, pose in predictions.items()}
@@ -89,7 +140,7 @@ def evaluate(
     summary = {
         "scene": localizer.checkpoint.scene,
         "split": split,
-        "checkpoint": checkpoint_path.name,
+        "checkpoint": opened.checkpoint_path.name,
         "epoch": localizer.checkpoint.epoch,
         **measure(NETWORK, everything),
         "sequences": {
@@ -97,12 +148,18 @@ def evaluate(
         },
         "baselines": {name: measure(name, everything) for name in (NEAREST, MEAN)},
     }
-    folder = output or _default_folder(_run_folder(checkpoint_path), split)
+    viewpoints = None
+    if answer.logits is not None:
+        viewpoints = evaluate_viewpoints(localizer.network.bins, answer.logits, truth)
+        summary["viewpoints"] = summarise_viewpoints(viewpoints)
+    folder = output or _default_folder(run_folder_of(opened.checkpoint_path), split)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
     write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK])
     plot_error_cdf(folder / "error_cdf.png", errors)
     plot_trajectory(folder / "trajectory.png", train, truth, prediction, errors[NETWORK])
+    if viewpoints is not None:
+        plot_viewpoints(folder / "viewpoints.png", train, truth, viewpoints)
     return Evaluation(summary, errors, folder)
 
 
@@ -164,11 +221,23 @@ def format_evaluation(summary: dict[str, Any]) -> str:
         f"{summary['scene']}: {summary['frames']:.0f} {summary['split']} frames, "
         f"{summary['checkpoint']} of epoch {summary['epoch']}"
     )
+    if "viewpoints" in summary:
+        lines.append(_format_viewpoints(summary["viewpoints"]))
     return "\n".join([title, *lines])
 
 
-def _predict(localizer: Localizer, scene: Scene, indices: list[int], batch_size: int = 32) -> Pose:
-    return localizer.predict((np.asarray(scene.images.color[i]) for i in indices), batch_size)
+def _format_viewpoints(values: dict[str, Any]) -> str:
+    accuracy = f"{values['top1_accuracy']:.1%} right"
+    if "top5_accuracy" in values:
+        accuracy += f", {values['top5_accuracy']:.1%} among the best five"
+    return (
+        f"{values['bins']} viewpoint bins: {accuracy}; said to be right "
+        f"{values['mean_probability']:.1%}, calibration error "
+        f"{values['expected_calibration_error']:.1%}; centre of the bin "
+        f"{values['coarse_median_translation_m']:.3f} m {values['coarse_median_rotation_deg']:.2f} "
+        f"deg, of the right one {values['nearest_bin_median_translation_m']:.3f} m "
+        f"{values['nearest_bin_median_rotation_deg']:.2f} deg (medians)"
+    )
 
 
 def _baselines(scene: Scene, indices: list[int]) -> tuple[Pose, dict[str, Pose]]:
@@ -195,12 +264,6 @@ def _require_unseen(frames: list[Frame], run: Path) -> None:
             f"{path}: this run was trained on {both[0]} and {len(both) - 1} more frames that are "
             "test frames now; evaluate with the split files it was trained with"
         )
-
-
-def _run_folder(checkpoint: Path) -> Path:
-    """The run folder a checkpoint file lies in, or its own folder."""
-    folder = checkpoint.resolve().parent
-    return folder.parent if folder.name == "checkpoints" else folder
 
 
 def _default_folder(folder: Path, split: str) -> Path:

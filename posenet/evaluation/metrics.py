@@ -6,7 +6,7 @@ does, makes a method look better the more often it fails.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -155,32 +155,58 @@ def bootstrap_intervals(
     Source: Kunsch, The Jackknife and the Bootstrap for General Stationary Observations, Annals of
     Statistics 17(3), 1989.
     """
-    if len(sequences) != len(errors.translation_m):
+    parts = [
+        _statistics(PoseErrors(*(values[drawn] for values in errors)))
+        for drawn in _resample(len(errors.translation_m), sequences, level, resamples, block, seed)
+    ]
+    return _percentiles(parts, level)
+
+
+def bootstrap_differences(
+    errors: PoseErrors,
+    reference: PoseErrors,
+    sequences: Sequence[str],
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    block: int = 10,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of how much ``summarise`` differs between two methods.
+
+    Both are drawn on the same frames each time, so that what makes a frame hard for both cancels:
+    an interval without 0 tells them apart where their own intervals may overlap.
+
+    Args:
+        errors: Errors of N frames by one method.
+        reference: Errors of the same frames by another, which is subtracted.
+        sequences: The sequence each frame belongs to, (N,).
+        level: Share of resamples inside the interval, in (0, 1).
+        resamples: How many test sets to draw.
+        block: Consecutive frames drawn together.
+        seed: Equal seeds give equal intervals.
+
+    Returns:
+        (lower, upper) for each key of ``summarise``; NaN where both are infinite.
+
+    Raises:
+        ValueError: A length or a setting is out of range.
+        DataError: There are no frames.
+    """
+    if len(errors.translation_m) != len(reference.translation_m):
         raise ValueError(
-            f"sequences: expected {len(errors.translation_m)} names, got {len(sequences)}"
+            f"expected errors of the same frames, got {len(errors.translation_m)} "
+            f"and {len(reference.translation_m)}"
         )
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level: expected a share in (0, 1), got {level}")
-    if resamples < 1 or block < 1:
-        raise ValueError(f"expected resamples and block >= 1, got {resamples} and {block}")
-    if not sequences:
-        raise DataError("expected at least one frame to resample, got none")
-    names = np.asarray(sequences)
-    members = [np.flatnonzero(names == name) for name in dict.fromkeys(sequences)]
-    generator = np.random.default_rng(seed)
     parts = []
-    for start in range(0, resamples, _RESAMPLES_AT_ONCE):  # a few at a time, to bound the memory
-        count = min(_RESAMPLES_AT_ONCE, resamples - start)
-        drawn = np.concatenate([_draw_blocks(m, count, block, generator) for m in members], axis=1)
-        parts.append(_statistics(PoseErrors(*(values[drawn] for values in errors))))
-    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-    intervals = {}
-    for key in parts[0]:
-        values = np.concatenate([part[key] for part in parts])
-        # Without interpolation, which would make inf - inf = nan of infinite errors.
-        lower, upper = np.quantile(values, tails, method="inverted_cdf")
-        intervals[key] = (float(lower), float(upper))
-    return intervals
+    for drawn in _resample(len(errors.translation_m), sequences, level, resamples, block, seed):
+        ours, theirs = (
+            _statistics(PoseErrors(*(values[drawn] for values in method)))
+            for method in (errors, reference)
+        )
+        with np.errstate(invalid="ignore"):  # inf - inf
+            parts.append({key: ours[key] - theirs[key] for key in ours})
+    return _percentiles(parts, level)
 
 
 def json_ready(value: Any) -> Any:
@@ -216,6 +242,39 @@ def _statistics(errors: PoseErrors) -> dict[str, Array]:
         within = (translation_m <= metres) & (rotation_deg <= degrees)
         values[_recall_key(metres, degrees)] = np.mean(within, axis=-1)
     return values
+
+
+def _resample(
+    frames: int, sequences: Sequence[str], level: float, resamples: int, block: int, seed: int
+) -> Iterator[NDArray[np.int64]]:
+    """Frame indices of resampled test sets, some sets at a time, (sets, frames)."""
+    if len(sequences) != frames:
+        raise ValueError(f"sequences: expected {frames} names, got {len(sequences)}")
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level: expected a share in (0, 1), got {level}")
+    if resamples < 1 or block < 1:
+        raise ValueError(f"expected resamples and block >= 1, got {resamples} and {block}")
+    if not sequences:
+        raise DataError("expected at least one frame to resample, got none")
+    names = np.asarray(sequences)
+    members = [np.flatnonzero(names == name) for name in dict.fromkeys(sequences)]
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, _RESAMPLES_AT_ONCE):  # a few at a time, to bound the memory
+        count = min(_RESAMPLES_AT_ONCE, resamples - start)
+        yield np.concatenate([_draw_blocks(m, count, block, generator) for m in members], axis=1)
+
+
+def _percentiles(
+    parts: Sequence[Mapping[str, Array]], level: float
+) -> dict[str, tuple[float, float]]:
+    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+    intervals = {}
+    for key in parts[0]:
+        values = np.concatenate([part[key] for part in parts])
+        # Without interpolation, which would make inf - inf = nan of infinite errors.
+        lower, upper = np.quantile(values, tails, method="inverted_cdf")
+        intervals[key] = (float(lower), float(upper))
+    return intervals
 
 
 def _recall_key(metres: float, degrees: float) -> str:

@@ -1,6 +1,6 @@
 """Poses of new images from a trained network."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -92,19 +92,37 @@ class Localizer:
         Raises:
             DataError: An image cannot be read.
         """
+        return self.predict_fully(images, batch_size).pose
+
+    def predict_fully(
+        self, images: Image | str | Path | Iterable[Image | str | Path], batch_size: int = 32
+    ) -> Prediction:
+        """Poses of images and, of a network with viewpoint bins, all it knows of each bin.
+
+        Args:
+            images: As for :meth:`predict`.
+            batch_size: Images in memory at a time.
+
+        Returns:
+            Float64, N images: poses, and of viewpoint bins logits (N, K) and candidates (N, K).
+
+        Raises:
+            DataError: An image cannot be read.
+        """
         if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
             images = [images]
         fitted = (
             self.fit(read_image(Path(image)) if isinstance(image, str | Path) else image)
             for image in images
         )
-        poses = [self.predict_batch(np.stack(batch)) for batch in _batched(fitted, batch_size)]
-        if not poses:
-            return Pose(torch.empty(0, 3, 3).double(), torch.empty(0, 3).double())
-        return Pose(
-            torch.cat([pose.rotation for pose in poses]),
-            torch.cat([pose.translation for pose in poses]),
-        )
+        parts = [self._predict(np.stack(batch)) for batch in _batched(fitted, batch_size)]
+        if not parts:
+            data = self.checkpoint.config.data
+            parts = [self._predict(np.zeros((0, data.height, data.width, 3), np.uint8))]
+        pose, logits, candidates = zip(*parts, strict=True)
+        if logits[0] is None:
+            return Prediction(_join(pose))
+        return Prediction(_join(pose), torch.cat(logits), _join(candidates))
 
     def predict_hypotheses(self, image: Image | str | Path, count: int) -> Hypotheses:
         """The most probable poses of one image, best first.
@@ -249,6 +267,10 @@ def _most_probable(prediction: Prediction, count: int) -> list[Hypotheses]:
 
 def _singles(poses: Pose) -> list[Pose]:
     return [Pose(*parts) for parts in zip(poses.rotation, poses.translation, strict=True)]
+
+
+def _join(poses: Sequence[Pose]) -> Pose:
+    return Pose(*(torch.cat(parts) for parts in zip(*poses, strict=True)))
 
 
 def _on_cpu(pose: Pose) -> Pose:

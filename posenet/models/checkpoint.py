@@ -103,6 +103,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{content['format']}, this version reads up to {CHECKPOINT_FORMAT}; "
             "update posenet"
         )
+    if content.get("convention") != CONVENTION:
+        raise CheckpointError(
+            f"{path}: expected poses that are {CONVENTION}, found {content.get('convention')!r}; "
+            "train again with this version"
+        )
     try:
         config = config_from_dict(content["config"])
         network = PoseNetwork(config.model, config.data, weights="none")
@@ -143,3 +148,9 @@ def find_checkpoint(path: Path) -> Path:
         f"{path}: expected a run folder with checkpoints/best.pt, found none; "
         "train one with: posenet train CONFIG"
     )
+
+
+def run_folder_of(checkpoint: Path) -> Path:
+    """The run folder that a checkpoint file lies in, or its own folder."""
+    folder = checkpoint.resolve().parent
+    return folder.parent if folder.name == "checkpoints" else folder

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from posenet.config import LossConfig, OptimizationConfig
+from posenet.config import DistillConfig, LossConfig, OptimizationConfig
 from posenet.datasets.loader import Sample
 from posenet.errors import DataError
 from posenet.geometry import Pose, geodesic_distance, translation_distance
@@ -19,6 +19,7 @@ from posenet.losses import (
     PoseLoss,
     PoseLossTerms,
     cross_entropy,
+    distillation,
     viewpoint_targets,
 )
 from posenet.models.network import PoseNetwork, Prediction, to_float
@@ -33,6 +34,8 @@ class TrainingModule(lightning.LightningModule):
         optimization: Settings of the optimiser.
         total_steps: Optimiser steps of the whole run, for the schedule.
         seed: Seed of dropout.
+        teacher: A network with the same viewpoint bins to learn from.
+        distill: How to learn from it.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class TrainingModule(lightning.LightningModule):
         optimization: OptimizationConfig,
         total_steps: int,
         seed: int = 0,
+        teacher: PoseNetwork | None = None,
+        distill: DistillConfig | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -49,6 +54,9 @@ class TrainingModule(lightning.LightningModule):
         self.optimization = optimization
         self.total_steps = total_steps
         self.seed = seed
+        self.distill = distill
+        # In a tuple, which torch does not look into: it is neither trained nor kept in checkpoints.
+        self._teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
         self.averaged: AveragedModel | None = None
         if optimization.ema_decay > 0:
             # Batch statistics are averaged too: they belong to the averaged weights.
@@ -78,6 +86,11 @@ class TrainingModule(lightning.LightningModule):
             else:  # a count of batches
                 kept.copy_(new)
 
+    def on_fit_start(self) -> None:
+        """Bring the teacher to where the student is."""
+        for teacher in self._teacher:
+            teacher.to(self.device)
+
     def on_train_epoch_start(self) -> None:
         """Forget the errors of the epoch before, or of one that was broken off."""
         for mean in self._train_means.values():
@@ -91,7 +104,9 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: Sample, batch_index: int) -> dict[str, Tensor]:
         """Loss and mean errors of one batch."""
         prediction = self.network(to_float(batch.image))
-        terms = self._loss(prediction, batch.pose)
+        with torch.no_grad():
+            taught = [teacher(to_float(batch.image)).logits for teacher in self._teacher]
+        terms = self._loss(prediction, batch.pose, *taught)
         if not torch.isfinite(terms.total):
             raise DataError(
                 f"the loss is {float(terms.total.detach())} at step {self.global_step + 1}; the "
@@ -113,13 +128,17 @@ class TrainingModule(lightning.LightningModule):
             "translation_m": translation_m.mean(),
         }
 
-    def _loss(self, prediction: Prediction, target: Pose) -> PoseLossTerms:
+    def _loss(
+        self, prediction: Prediction, target: Pose, teacher_logits: Tensor | None = None
+    ) -> PoseLossTerms:
         """Loss of the pose, and of the viewpoint bin where the network has them."""
         if prediction.logits is None:
             return self.loss(prediction.pose, target)
         config = self.loss.config
         distances = self.network.bins.squared_distances(target)
-        viewpoint = cross_entropy(prediction.logits, viewpoint_targets(distances, config))
+        viewpoint = self._viewpoint_loss(
+            prediction.logits, viewpoint_targets(distances, config), teacher_logits
+        )
         viewpoint = config.viewpoint_weight * viewpoint
         if self.network.mode == "classification":  # the centres of the bins are what they are
             return self.loss(prediction.pose, target)._replace(total=viewpoint)
@@ -131,6 +150,21 @@ class TrainingModule(lightning.LightningModule):
         terms = self.loss(prediction.candidates, target, share)
         return terms._replace(total=terms.total + viewpoint)
 
+    def _viewpoint_loss(
+        self, logits: Tensor, target: Tensor, teacher_logits: Tensor | None
+    ) -> Tensor:
+        """Cross-entropy with the true bin, and with the teacher's probabilities if there is one."""
+        if teacher_logits is None:
+            return cross_entropy(logits, target)
+        share = self.distill.teacher_share
+        return distillation(
+            logits,
+            teacher_logits,
+            target if share < 1.0 else None,
+            temperature=self.distill.temperature,
+            teacher_share=share,
+        )
+
     def on_train_batch_end(self, *_: Any) -> None:
         """Update the average."""
         if self.averaged is not None:
@@ -139,7 +173,7 @@ class TrainingModule(lightning.LightningModule):
     def validation_step(self, batch: Sample, batch_index: int) -> None:
         """Loss and errors of one batch of held-out training frames.
 
-        The loss has the weights that training has learned for it by now.
+        The loss has the weights that training has learned for it by now, and no teacher.
         """
         network = self.best_network.eval()
         prediction = network(to_float(batch.image))

@@ -47,6 +47,7 @@ from posenet.training.callbacks import (
     WriteMetrics,
     read_metrics,
 )
+from posenet.training.distillation import load_teacher, require_fit_teacher
 from posenet.training.module import TrainingModule
 from posenet.version import __version__
 
@@ -84,6 +85,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     _accelerator(config.trainer.accelerator)
     _require_known_rows(config)
     config = replace(config, data=resolve_data(config.data))
+    teacher = load_teacher(config)
     folder = run_folder(config)
     checkpoints = folder / "checkpoints"
     resume_file = checkpoints / "resume.ckpt"
@@ -106,7 +108,11 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     training_frames = [scene.frames[i] for i in scene.split.train]
     poses = stack_poses([frame.pose for frame in training_frames])
     network.fit_statistics(Pose(poses.rotation.float(), poses.translation.float()))
-    if network.bins is not None:
+    if teacher is not None:
+        require_fit_teacher(teacher, config, scene, poses)
+        network.bins.load_state_dict(teacher.network.bins.state_dict())
+        say(f"{config.model.bins} viewpoint bins of the teacher {config.distill.teacher}")
+    elif network.bins is not None:
         views = training_poses(scene, config.augment, _VIEWS_TO_BIN, config.seed)
         sizes = network.bins.fit(views, config.model.binning, config.seed)
         say(f"{len(sizes)} viewpoint bins, of {sizes.min():d} to {sizes.max():d} training views")
@@ -119,7 +125,15 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         seed=config.seed,
     )
     total_steps = len(loader) * config.optimization.epochs
-    module = TrainingModule(network, config.loss, config.optimization, total_steps, config.seed)
+    module = TrainingModule(
+        network,
+        config.loss,
+        config.optimization,
+        total_steps,
+        config.seed,
+        teacher.network if teacher is not None else None,
+        config.distill,
+    )
 
     checkpoints.mkdir(parents=True, exist_ok=True)
     if not resume:

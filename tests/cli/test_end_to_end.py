@@ -640,7 +640,11 @@ def test_a_run_with_viewpoint_bins(train, room, tmp_path, mode):
     answer = train(run, model__mode=mode, model__bins=3)
     assert answer.code == 0
     assert "3 viewpoint bins, of " in answer.err
-    assert posenet("evaluate", run).code == 0
+    evaluation = posenet("evaluate", run)
+    assert evaluation.code == 0
+    assert "3 viewpoint bins: " in evaluation.out
+    assert json.loads((run / "evaluation.json").read_text())["viewpoints"]["bins"] == 3
+    assert (run / "viewpoints.png").read_bytes().startswith(PNG)
     bins = load_checkpoint(run / "checkpoints" / "best.pt").network.bins
     assert bins.rotation.shape == (3, 3, 3)
     assert float(bins.spread_m) > 0.0
@@ -659,3 +663,162 @@ def test_more_bins_than_training_views_are_refused(train, tmp_path):
     assert "model.bins: 5000 bins for " in answer.err
     assert "use fewer" in answer.err
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+# --- distillation -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def teacher(train, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "teacher"
+    assert train(folder, model__mode="coarse_to_fine", model__bins=3).code == 0
+    return folder
+
+
+def student(train, folder, teacher, **settings):
+    values = {"model__mode": "coarse_to_fine", "model__bins": 3, "distill__teacher": teacher}
+    return train(folder, **values | settings)
+
+
+@pytest.fixture
+def credulous(monkeypatch):
+    """Two epochs teach the teacher of these tests little: take it nevertheless."""
+    monkeypatch.setattr("posenet.training.distillation._MOST_OF_MEAN_POSE", 100.0)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_student_takes_over_the_bins_and_learns_from_the_probabilities(
+    train, teacher, tmp_path, credulous, share
+):
+    alone, taught = tmp_path / "alone", tmp_path / "taught"
+    train(alone, model__mode="coarse_to_fine", model__bins=3)
+    answer = student(train, taught, teacher, distill__teacher_share=share)
+    assert answer.code == 0
+    assert f"3 viewpoint bins of the teacher {teacher}" in answer.err
+    before, after = (
+        weights(teacher / "checkpoints/best.pt"),
+        weights(taught / "checkpoints/last.pt"),
+    )
+    for name in ("rotation", "translation", "spread", "spread_m", "rotation_scale"):
+        assert torch.equal(after[f"bins.{name}"], before[f"bins.{name}"])
+    # The same seed, data and budget: what differs comes from the teacher.
+    by_itself = weights(alone / "checkpoints/last.pt")["viewpoint.2.weight"]
+    assert not torch.equal(after["viewpoint.2.weight"], by_itself)
+    # The teacher is neither changed nor kept.
+    assert after.keys() == before.keys()
+    kept = torch.load(taught / "checkpoints/resume.ckpt", weights_only=True)["state_dict"]
+    assert not any("teacher" in name for name in kept)
+
+
+def test_a_teacher_has_an_effect_of_the_size_it_is_given(train, teacher, tmp_path, credulous):
+    """With a share of 0 the teacher is silent, and the run is that of a student alone."""
+    silent, alone = tmp_path / "silent", tmp_path / "alone"
+    student(train, silent, teacher, distill__teacher_share=0.0)
+    train(alone, model__mode="coarse_to_fine", model__bins=3)
+    assert_equal_weights(silent, alone)
+
+
+def assert_equal_weights(one: Path, other: Path) -> None:
+    first, second = (weights(folder / "checkpoints" / "last.pt") for folder in (one, other))
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], msg=name, rtol=1e-4, atol=1e-5)
+
+
+def test_a_distilled_run_is_resumed(train, teacher, tmp_path, credulous):
+    student(train, tmp_path / "whole", teacher)
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    answer = student(train, tmp_path / "again", teacher, resume=True)
+    assert (answer.code, "another output" in answer.err) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"model__mode": "regression"}, "a student learns viewpoint bins"),
+        ({"model__bins": 4}, "has 3 viewpoint bins, the student 4; use --model.bins 3"),
+        ({"data__width": 96, "data__height": 72}, "images of 64x48 pixels, the student 96x72"),
+        ({"distill__teacher": "nowhere"}, "nowhere: no such checkpoint"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused(train, teacher, tmp_path, settings, expected):
+    answer = student(train, tmp_path / "run", teacher, **settings)
+    assert answer.code in (1, 2)
+    assert expected in answer.err
+    assert len(answer.err.splitlines()) == 1  # before anything was read
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_without_bins_is_refused(train, trained, tmp_path):
+    answer = student(train, tmp_path / "run", trained.folder)
+    assert (answer.code, "has no viewpoint bins to teach" in answer.err) == (2, True)
+
+
+def test_a_teacher_that_knows_the_frames_kept_for_testing_is_refused(
+    train, teacher, room, tmp_path, credulous
+):
+    scene = shutil.copytree(room, tmp_path / "room")
+    (scene / "TrainSplit.txt").write_text("sequence3\n")
+    (scene / "TestSplit.txt").write_text("sequence1\n")
+    answer = student(train, tmp_path / "run", teacher, data__root=scene)
+    assert answer.code == 1
+    assert "the teacher was trained on seq-01/frame-000000 and 11 more frames" in answer.err
+
+
+def test_a_teacher_of_another_scene_is_refused(train, teacher, room, tmp_path):
+    """Its frames are named alike, and it stands ten metres beside them."""
+    scene = shutil.copytree(room, tmp_path / "elsewhere")
+    for path in scene.rglob("*.pose.txt"):
+        pose = np.loadtxt(path)
+        pose[:3, 3] += 10.0
+        np.savetxt(path, pose)
+    answer = student(train, tmp_path / "run", teacher, data__root=scene)
+    assert answer.code == 1
+    assert "expected a teacher that knows" in answer.err
+    assert "it was trained on 'room'" in answer.err
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_teacher_of_another_convention_is_refused(train, teacher, tmp_path):
+    path = shutil.copytree(teacher, tmp_path / "old") / "checkpoints" / "best.pt"
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "convention": "world-to-camera"}, path)
+    answer = student(train, tmp_path / "run", path)
+    assert answer.code == 1
+    assert "expected poses that are camera-to-world" in answer.err
+    assert "found 'world-to-camera'" in answer.err
+
+
+# --- comparison -------------------------------------------------------------------------------
+
+
+def test_runs_are_compared_on_the_same_frames(trained, evaluated, teacher, tmp_path):
+    answer = posenet("compare", trained.folder, teacher, "--json", "--output", tmp_path / "both")
+    found = json.loads(answer.out)
+    assert (found["split"], found["frames"]) == ("test", FRAMES)
+    first, second = (found["runs"][str(run)] for run in (trained.folder, teacher))
+    alone = json.loads(evaluated.out)
+    for name in ("median_translation_m", "median_rotation_deg", "intervals_95"):
+        assert first[name] == alone[name]
+    assert "difference_95" not in first
+    low, high = second["difference_95"]["median_rotation_deg"]
+    assert low <= second["median_rotation_deg"] - first["median_rotation_deg"] <= high
+    assert second["parameters"] > first["parameters"] > 1e6
+    assert first["latency_ms"] > 0.0
+    assert first["megabytes"] == pytest.approx(
+        (trained.folder / "checkpoints" / "best.pt").stat().st_size / 1e6
+    )
+    assert json.loads((tmp_path / "both" / "comparison.json").read_text()) == found
+    assert (tmp_path / "both" / "comparison_cdf.png").read_bytes().startswith(PNG)
+
+
+def test_a_comparison_is_a_table_for_people(trained, teacher):
+    table = posenet("compare", trained.folder, teacher).out
+    assert str(trained.folder) in table
+    assert "ms an image" in table
+
+
+def test_a_comparison_needs_two_runs_of_the_same_frames(trained, teacher, room, tmp_path):
+    answer = posenet("compare", trained.folder)
+    assert (answer.code, "two or more different runs" in answer.err) == (2, True)
+    answer = posenet("compare", trained.folder, trained.folder)
+    assert (answer.code, "two or more different runs" in answer.err) == (2, True)

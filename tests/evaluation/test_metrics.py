@@ -12,6 +12,7 @@ from posenet.errors import DataError
 from posenet.evaluation.metrics import (
     RECALL_THRESHOLDS,
     PoseErrors,
+    bootstrap_differences,
     bootstrap_intervals,
     errors_by_name,
     json_ready,
@@ -228,3 +229,34 @@ def test_recall_keys_follow_the_table():
     assert sum(key.startswith("recall_") for key in summarise(random_errors(2))) == len(
         RECALL_THRESHOLDS
     )
+
+
+def test_differences_of_a_method_with_itself_are_zero():
+    errors = PoseErrors(np.linspace(0.1, 1.0, 40), np.linspace(1.0, 9.0, 40))
+    found = bootstrap_differences(errors, errors, ["a"] * 40, resamples=50)
+    assert set(found) == set(summarise(errors))
+    assert set(found.values()) == {(0.0, 0.0)}
+
+
+def test_what_is_hard_for_both_cancels_in_a_difference():
+    rng = np.random.default_rng(0)
+    hard = rng.gamma(1.0, 1.0, 60)
+    reference = PoseErrors(hard + 0.1, 10 * hard)
+    better = PoseErrors(hard, 9 * hard)
+    low, high = bootstrap_differences(better, reference, ["a"] * 60)["median_translation_m"]
+    assert (low, high) == pytest.approx((-0.1, -0.1))
+    own = bootstrap_intervals(better, ["a"] * 60)["median_translation_m"]
+    assert own[1] - own[0] > 0.2  # alone, the two could not be told apart
+
+
+def test_differences_need_the_same_frames():
+    few, many = (PoseErrors(np.ones(n), np.ones(n)) for n in (3, 4))
+    with pytest.raises(ValueError, match="same frames"):
+        bootstrap_differences(few, many, ["a"] * 3)
+
+
+def test_infinite_errors_of_both_have_no_difference():
+    lost = PoseErrors(np.full(10, np.inf), np.full(10, np.inf))
+    low, high = bootstrap_differences(lost, lost, ["a"] * 10, resamples=20)["median_rotation_deg"]
+    assert np.isnan(low)
+    assert np.isnan(high)
