@@ -124,6 +124,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="add the N most probable poses, of a run with viewpoint bins (json only)",
     )
 
+    verb.add_argument(
+        "--intrinsics",
+        metavar="FX,FY,CX,CY,WIDTH,HEIGHT",
+        type=_intrinsics,
+        help="camera of the images, pixels (from EXIF, else that of the training images)",
+    )
+
     verb = _add(verbs, "losses", _losses, "the losses: formulas, robustness, pictures")
     verb.add_argument(
         "--plot", metavar="FOLDER", type=_folder, help="write a page with pictures into this folder"
@@ -216,8 +223,10 @@ def _compare(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _predict(options: argparse.Namespace, _: list[str]) -> int:
+    from posenet.geometry import Intrinsics
     from posenet.inference.output import write_poses
 
+    intrinsics = Intrinsics(*options.intrinsics) if options.intrinsics else None
     unreadable = write_poses(
         options.run_folder,
         options.paths,
@@ -225,6 +234,7 @@ def _predict(options: argparse.Namespace, _: list[str]) -> int:
         sys.stdout,
         options.batch_size,
         options.hypotheses,
+        intrinsics,
     )
     return 1 if unreadable else 0
 
@@ -242,6 +252,19 @@ def _losses(options: argparse.Namespace, _: list[str]) -> int:
     for table in loss_tables().values():
         show_table(*table)
     return 0
+
+
+def _intrinsics(text: str) -> list[float]:
+    try:
+        values = [float(word) for word in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 6 or not all(0.0 < value < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(
+            "expected focal_x,focal_y,center_x,center_y,width,height in pixels, all above 0, "
+            f"found {text!r}"
+        )
+    return [*values[:4], round(values[4]), round(values[5])]
 
 
 def _folder(text: str) -> Path:

@@ -48,8 +48,8 @@ class DataConfig:
     width: int = 224
     height: int = 168
     intrinsics: tuple[float, float, float, float, int, int] | None = None
-    depth_registered: bool = False
     camera: tuple[float, float, float, float] | None = None
+    depth_registered: bool = False
     split: str = "auto"
     validation: str = "auto"
     drop_repeated: bool = True
@@ -139,7 +139,9 @@ class LossConfig:
         rotation: A row of posenet.losses.ROTATION_LOSSES.
         translation: A row of posenet.losses.ROBUST_LOSSES.
         translation_scale: The robust losses' scale c in metres: the loss is a function of
-            residual / c. Where they begin to doubt a residual; for l1 and l2 a mere factor.
+            residual / c. Where they begin to doubt a residual; for l1 and l2 a mere factor. A fifth
+            of the spread of the training positions (root mean square about their mean) when
+            omitted, which is right in any unit.
         translation_alpha: Shape of general_robust, at most 2: 2 is l2, 1 pseudo_huber, 0 cauchy, -2
             geman_mcclure, far below welsch. Other losses have none.
         translation_learned: Train scale and shape of general_robust along, from these values on;
@@ -158,7 +160,7 @@ class LossConfig:
 
     rotation: str = "geodesic"
     translation: str = "l1"
-    translation_scale: float = 0.1
+    translation_scale: float | None = None
     translation_alpha: float = 1.0
     translation_learned: bool = False
     viewpoint_weight: float = 1.0
@@ -401,7 +403,7 @@ def _require_ranges(config: Config) -> None:
     for name, (low, high) in RANGES.items():
         group, _, entry = name.rpartition(".")
         value = getattr(getattr(config, group) if group else config, entry)
-        if not low <= value <= high:  # also false for NaN
+        if value is not None and not low <= value <= high:  # also false for NaN
             limit = f"at least {low:g}" if high == _ANY else f"{low:g} to {high:g}"
             raise UsageError(f"{name}: expected {limit}, found {value}")
     loss = config.loss

@@ -31,6 +31,8 @@ SPECIAL = {  # another value than the default, where its type does not suggest o
     "output": "runs/a b",
     "data.root": "data/with, comma: and 'quotes'",
     "data.intrinsics": (525.5, 526.0, 320.0, 240.0, 640, 480),
+    "data.camera": (175.5, 175.25, 111.5, 83.5),
+    "loss.translation_scale": 0.25,
     "data.cache": "/tmp/cache",
     "distill.teacher": "runs/a teacher",
     "loss.translation": "general_robust",  # the only one with a shape
@@ -92,8 +94,8 @@ def test_settings_survive_a_dictionary_and_yaml(config, write):
 
 def test_every_setting_can_be_overridden_in_words():
     other = other_config()
-    words = [f"--{name}={get(other, name)}" for name in SETTINGS if name != "data.intrinsics"]
-    words.append(f"--data.intrinsics={[*other.data.intrinsics]}")
+    values = {name: get(other, name) for name in SETTINGS}
+    words = [f"--{n}={[*v] if isinstance(v, tuple) else v}" for n, v in values.items()]
     assert load_config(None, words) == other
     for name in SETTINGS:
         assert get(other, name) != get(Config(), name)

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from posenet.datasets.depth import depth_for_color
 from posenet.datasets.frame import Frame
-from posenet.datasets.resampling import resample_image
+from posenet.datasets.resampling import is_plain_resize, resample_image
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
 
@@ -177,7 +177,13 @@ def cache_images(
         )
         return np.rint(np.minimum(metres * 1000.0, INVALID_DEPTH_MM)).astype(np.uint16), ""
 
-    lenses = [repr((frame.intrinsics, frame.distortion, target(frame))) for frame in frames]
+    # An image that is only resized does not depend on its camera.
+    lenses = [
+        repr((frame.intrinsics, frame.distortion, target(frame)))
+        if camera is not None and not is_plain_resize(frame.intrinsics, frame.distortion, camera)
+        else repr((width, height))
+        for frame in frames
+    ]
     color_path = _cache_path(folder, [[f.image_path] for f in frames], "color", lenses)
     shape = (height, width)
     build = _Build(frames, report, least_readable)
@@ -185,7 +191,7 @@ def cache_images(
     depth_path = None
     if with_depth:
         sensors = [
-            repr((lens, frame.depth_camera, frame.depth_scale))
+            repr((lens, frame.intrinsics, frame.depth_camera, frame.depth_scale))
             for frame, lens in zip(frames, lenses, strict=True)
         ]
         depth_path = _cache_path(folder, [[f.depth_path] for f in frames], "depth", sensors)

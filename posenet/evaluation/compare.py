@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from posenet.errors import DataError, UsageError
-from posenet.evaluation.evaluate import OpenedRun, open_run
+from posenet.evaluation.evaluate import OpenedRun, in_scene_units, open_run
 from posenet.evaluation.metrics import (
     PoseErrors,
     bootstrap_differences,
@@ -42,9 +42,9 @@ def compare(
         output: Folder for ``comparison.json`` and ``comparison_cdf.png``; none when omitted.
 
     Returns:
-        ``split``, ``frames`` and by run what ``summarise`` gives, ``intervals_95``, ``parameters``,
-        ``megabytes`` of the checkpoint, ``latency_ms`` (median, one image at a time) and, of all
-        but the first, ``difference_95`` to the first.
+        ``split``, ``frames``, ``metric``, ``scene_size`` and by run what ``summarise`` gives,
+        ``intervals_95``, ``parameters``, ``megabytes`` of the checkpoint, ``latency_ms``
+        (median, one image at a time) and, of all but the first, ``difference_95`` to the first.
 
     Raises:
         UsageError: There are fewer than two runs, or one twice.
@@ -64,9 +64,10 @@ def compare(
         truth = stack_poses([frame.pose for frame in opened.frames])
         sequences = [frame.sequence for frame in opened.frames]
         errors[name] = pose_errors(opened.predict().pose, truth)
+        measured = summarise(errors[name])
+        measured["intervals_95"] = bootstrap_intervals(errors[name], sequences)
         rows[name] = {
-            **summarise(errors[name]),
-            "intervals_95": bootstrap_intervals(errors[name], sequences),
+            **in_scene_units(measured, first.scene.metric, first.size),
             "parameters": sum(p.numel() for p in opened.localizer.network.parameters()),
             "megabytes": opened.checkpoint_path.stat().st_size / 1e6,
             "latency_ms": measure_latency(opened),
@@ -75,7 +76,13 @@ def compare(
             rows[name]["difference_95"] = bootstrap_differences(
                 errors[name], errors[names[0]], sequences
             )
-    comparison = {"split": split, "frames": len(first.frames), "runs": rows}
+    comparison = {
+        "split": split,
+        "frames": len(first.frames),
+        "metric": first.scene.metric,
+        "scene_size": first.size,
+        "runs": rows,
+    }
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(json_ready(comparison), indent=2)
@@ -102,7 +109,9 @@ def measure_latency(opened: OpenedRun) -> float:
 
 def comparison_table(comparison: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
     """Title, header and rows for people."""
-    header = ["run", "median m", "median deg", "minus the first, m", "minus the first, deg"]
+    unit = "m" if comparison["metric"] else "units"
+    header = ["run", f"median {unit}", "median deg"]
+    header += [f"minus the first, {unit}", "minus the first, deg"]
     header += ["parameters", "MB", "ms an image"]
     rows = []
     for name, values in comparison["runs"].items():

@@ -63,6 +63,12 @@ class OpenedRun(NamedTuple):
     indices: list[int]
     frames: list[Frame]
 
+    @property
+    def size(self) -> float:
+        """Diagonal of the box around the training positions, in the scene's unit."""
+        train = stack_poses([self.scene.frames[i].pose for i in self.scene.split.train]).translation
+        return float((train.amax(dim=0) - train.amin(dim=0)).norm().clamp_min(1e-12))
+
     def predict(self, batch_size: int = 32) -> Prediction:
         """What the network makes of the frames."""
         color = self.scene.images.color
@@ -134,7 +140,11 @@ def evaluate(
         kept = [
             sequence for sequence, is_chosen in zip(sequences, chosen, strict=True) if is_chosen
         ]
-        return {**summarise(part), "intervals_95": bootstrap_intervals(part, kept)}
+        return in_scene_units(
+            {**summarise(part), "intervals_95": bootstrap_intervals(part, kept)},
+            scene.metric,
+            opened.size,
+        )
 
     everything = np.ones(len(frames), dtype=bool)
     summary = {
@@ -142,6 +152,8 @@ def evaluate(
         "split": split,
         "checkpoint": opened.checkpoint_path.name,
         "epoch": localizer.checkpoint.epoch,
+        "metric": scene.metric,
+        "scene_size": opened.size,
         **measure(NETWORK, everything),
         "sequences": {
             name: measure(NETWORK, np.array(sequences) == name) for name in dict.fromkeys(sequences)
@@ -161,6 +173,23 @@ def evaluate(
     if viewpoints is not None:
         plot_viewpoints(folder / "viewpoints.png", train, truth, viewpoints)
     return Evaluation(summary, errors, folder)
+
+
+def in_scene_units(values: dict[str, Any], metric: bool, size: float) -> dict[str, Any]:
+    """What can be said of translations where a scene has a scale of its own.
+
+    Recalls within centimetres mean nothing there; medians and means relative to the scene's size
+    do.
+    """
+    if metric:
+        return values
+    kept = {key: value for key, value in values.items() if not key.startswith("recall_")}
+    if "intervals_95" in kept:
+        kept["intervals_95"] = in_scene_units(kept["intervals_95"], metric, size)
+    for name in ("median", "mean"):
+        value = np.asarray(kept[f"{name}_translation_m"])
+        kept[f"{name}_translation_relative"] = (value / size).tolist()
+    return kept
 
 
 def write_predictions(path: Path, frames: list[Frame], pose: Pose, errors: PoseErrors) -> None:
@@ -184,17 +213,20 @@ def write_predictions(path: Path, frames: list[Frame], pose: Pose, errors: PoseE
 
 def format_evaluation(summary: dict[str, Any]) -> str:
     """The summary as a table for people."""
+    unit = "m" if summary["metric"] else "units"
     columns = [
-        ("median_translation_m", "median m", "{:.3f}"),
+        ("median_translation_m", f"median {unit}", "{:.3f}"),
         ("median_rotation_deg", "median deg", "{:.2f}"),
-        ("mean_translation_m", "mean m", "{:.3f}"),
+        ("mean_translation_m", f"mean {unit}", "{:.3f}"),
         ("mean_rotation_deg", "mean deg", "{:.2f}"),
+        ("median_translation_relative", "median / size", "{:.2%}"),
         *(
             (key, key.removeprefix("recall_").replace("_", "/"), "{:.1%}")
             for key in summary
             if key.startswith("recall_")
         ),
     ]
+    columns = [column for column in columns if column[0] in summary]
     rows = [(NETWORK, summary)]
     low_high = summary["intervals_95"]
     rows += [
@@ -221,6 +253,11 @@ def format_evaluation(summary: dict[str, Any]) -> str:
         f"{summary['scene']}: {summary['frames']:.0f} {summary['split']} frames, "
         f"{summary['checkpoint']} of epoch {summary['epoch']}"
     )
+    if not summary["metric"]:
+        lines.append(
+            "the dataset has a scale of its own: lengths are in its units, and relative to its "
+            f"size of {summary['scene_size']:.3g} (diagonal of the training positions)"
+        )
     if "viewpoints" in summary:
         lines.append(_format_viewpoints(summary["viewpoints"]))
     return "\n".join([title, *lines])

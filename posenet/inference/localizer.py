@@ -3,25 +3,24 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from posenet.datasets.images import IMAGE_SUFFIXES, read_image
-from posenet.datasets.resampling import UNSEEN, resize_image
+from posenet.datasets.images import IMAGE_SUFFIXES, SAME_ASPECT, exif_focal_px, read_image
+from posenet.datasets.resampling import resample_image
 from posenet.errors import DataError, UsageError
-from posenet.geometry import Pose
+from posenet.geometry import Intrinsics, Pose
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from posenet.models.network import Prediction, to_float
 
 Image = NDArray[np.uint8]
 
-# Aspect ratios that differ by less than this are the same up to a rounded pixel.
-_SAME_ASPECT = 0.01
+# EXIF rounds to whole millimetres of 35 mm film, and a lens breathes.
+_SAME_FOCAL = 0.1
 
 
 class Hypotheses(NamedTuple):
@@ -37,6 +36,16 @@ class Hypotheses(NamedTuple):
     poses: Pose
 
 
+CameraSource = Literal["given", "training", "exif", "guessed"]
+
+
+class ImageCamera(NamedTuple):
+    """The camera that took an image, and where that is known from."""
+
+    intrinsics: Intrinsics
+    source: CameraSource
+
+
 class Localized(NamedTuple):
     """What became of one image file.
 
@@ -44,14 +53,14 @@ class Localized(NamedTuple):
         path: The file.
         pose: Its pose, float64; None when it could not be read.
         error: Why not, in one line.
-        padded: Whether its proportions are not those of the training images.
+        camera: Where its camera was taken from; None when it could not be read.
         hypotheses: Where they were asked for.
     """
 
     path: Path
     pose: Pose | None
     error: str | None = None
-    padded: bool = False
+    camera: CameraSource | None = None
     hypotheses: Hypotheses | None = None
 
 
@@ -78,13 +87,17 @@ class Localizer:
         return cls(load_checkpoint(find_checkpoint(Path(run))), device)
 
     def predict(
-        self, images: Image | str | Path | Iterable[Image | str | Path], batch_size: int = 32
+        self,
+        images: Image | str | Path | Iterable[Image | str | Path],
+        batch_size: int = 32,
+        intrinsics: Intrinsics | None = None,
     ) -> Pose:
         """Poses of images.
 
         Args:
             images: RGB arrays (height, width, 3) of bytes, or paths of image files; one, or many.
             batch_size: Images in memory at a time.
+            intrinsics: The camera that took them, at any size; when omitted, see :meth:`fit`.
 
         Returns:
             Float64 poses in the order of the images, rotation (N, 3, 3), translation (N, 3).
@@ -92,30 +105,22 @@ class Localizer:
         Raises:
             DataError: An image cannot be read.
         """
-        return self.predict_fully(images, batch_size).pose
+        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
+            images = [images]
+        fitted = (self._read(image, intrinsics) for image in images)
+        return self.predict_fully(fitted, batch_size).pose
 
-    def predict_fully(
-        self, images: Image | str | Path | Iterable[Image | str | Path], batch_size: int = 32
-    ) -> Prediction:
-        """Poses of images and, of a network with viewpoint bins, all it knows of each bin.
+    def predict_fully(self, images: Iterable[Image], batch_size: int = 32) -> Prediction:
+        """Poses and, of a network with viewpoint bins, all it knows of each bin.
 
         Args:
-            images: As for :meth:`predict`.
+            images: RGB bytes that :meth:`fit` made, or the cache of a dataset holds.
             batch_size: Images in memory at a time.
 
         Returns:
             Float64, N images: poses, and of viewpoint bins logits (N, K) and candidates (N, K).
-
-        Raises:
-            DataError: An image cannot be read.
         """
-        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
-            images = [images]
-        fitted = (
-            self.fit(read_image(Path(image)) if isinstance(image, str | Path) else image)
-            for image in images
-        )
-        parts = [self._predict(np.stack(batch)) for batch in _batched(fitted, batch_size)]
+        parts = [self._predict(np.stack(batch)) for batch in _batched(images, batch_size)]
         if not parts:
             data = self.checkpoint.config.data
             parts = [self._predict(np.zeros((0, data.height, data.width, 3), np.uint8))]
@@ -136,8 +141,7 @@ class Localizer:
             UsageError: The network has no viewpoint bins, or not as many.
         """
         self.require_bins(count)
-        pixels = read_image(Path(image)) if isinstance(image, str | Path) else image
-        return _most_probable(self._predict(self.fit(pixels)[None]), count)[0]
+        return _most_probable(self._predict(self._read(image, None)[None]), count)[0]
 
     def require_bins(self, count: int) -> None:
         """Refuse to give more hypotheses than there are viewpoint bins.
@@ -155,7 +159,11 @@ class Localizer:
             raise UsageError(f"hypotheses: expected 1 to {bins}, its viewpoint bins, found {count}")
 
     def predict_files(
-        self, paths: Iterable[Path], batch_size: int = 32, hypotheses: int = 0
+        self,
+        paths: Iterable[Path],
+        batch_size: int = 32,
+        hypotheses: int = 0,
+        intrinsics: Intrinsics | None = None,
     ) -> Iterator[Localized]:
         """Poses of image files, in their order; an unreadable one does not stop the rest.
 
@@ -163,6 +171,7 @@ class Localizer:
             paths: Image files.
             batch_size: Images in memory at a time.
             hypotheses: How many to add to each; 0 for none.
+            intrinsics: The camera that took them; when omitted, see :meth:`fit`.
 
         Raises:
             UsageError: The network has no viewpoint bins, or not as many.
@@ -178,10 +187,9 @@ class Localizer:
                 except DataError as error:
                     results.append(Localized(path, None, str(error)))
                     continue
-                height, width = image.shape[:2]
-                padded = not self.has_training_aspect(width, height)
-                results.append(Localized(path, None, None, padded))
-                images.append(self.fit(image))
+                camera = self.camera_of(image, path, intrinsics)
+                results.append(Localized(path, None, None, camera.source))
+                images.append(self.fit(image, camera.intrinsics))
             if images:
                 prediction = self._predict(np.stack(images))
                 poses = iter(_singles(prediction.pose))
@@ -206,34 +214,67 @@ class Localizer:
             return Prediction(_on_cpu(pose))
         return Prediction(_on_cpu(pose), logits.cpu().double(), _on_cpu(candidates))
 
-    def has_training_aspect(self, width: int, height: int) -> bool:
-        """Whether an image of this size has the proportions of the training images."""
-        camera = self.checkpoint.intrinsics
-        return abs(width / height / (camera.width / camera.height) - 1.0) < _SAME_ASPECT
+    @property
+    def camera(self) -> Intrinsics:
+        """The pinhole camera whose images the network knows."""
+        data, trained = self.checkpoint.config.data, self.checkpoint.intrinsics
+        if data.camera is not None:
+            return Intrinsics(*data.camera, data.width, data.height)
+        return trained.resized(data.width, data.height)
 
-    def fit(self, image: Image) -> Image:
-        """Resize to the network's size; other proportions are padded, never cropped or squeezed.
+    def camera_of(
+        self, image: Image, path: Path | None = None, known: Intrinsics | None = None
+    ) -> ImageCamera:
+        """The camera that took an image, as far as that can be told.
+
+        The known one; else the training camera, if the image has its proportions and EXIF does not
+        say another focal length; else what EXIF says; else a camera of the training camera's focal
+        length for an image of this size, which is a guess.
 
         Args:
             image: RGB, (H, W, 3).
+            path: Its file.
+            known: Its camera, at any size.
+        """
+        height, width = image.shape[:2]
+        if known is not None:
+            return ImageCamera(known.resized(width, height), "given")
+        trained = self.checkpoint.intrinsics
+        focal = exif_focal_px(path) if path is not None else None
+        if abs(width / height / (trained.width / trained.height) - 1.0) < SAME_ASPECT:
+            same = trained.resized(width, height)
+            if focal is None or abs(focal / same.focal_x - 1.0) < _SAME_FOCAL:
+                return ImageCamera(same, "training")
+        if focal is not None:
+            center = (width - 1) / 2, (height - 1) / 2
+            return ImageCamera(Intrinsics(focal, focal, *center, width, height), "exif")
+        # The largest size that fits into the training camera's image.
+        scale = max(width / trained.width, height / trained.height)
+        center = (width - 1) / 2, (height - 1) / 2
+        guess = Intrinsics(scale * trained.focal_x, scale * trained.focal_y, *center, width, height)
+        return ImageCamera(guess, "guessed")
+
+    def fit(self, image: Image, intrinsics: Intrinsics | None = None) -> Image:
+        """Resample an image to the network's camera; what it has not seen is grey.
+
+        Args:
+            image: RGB, (H, W, 3).
+            intrinsics: Its camera; that of :meth:`camera_of` when omitted.
 
         Returns:
             RGB, (height, width, 3) of the network.
         """
-        data, camera = self.checkpoint.config.data, self.checkpoint.intrinsics
-        height, width = image.shape[:2]
-        if self.has_training_aspect(width, height):
-            return resize_image(image, data.width, data.height)
-        # The largest size that fits into the training camera's image, then both shrunk alike.
-        scale = min(camera.width / width, camera.height / height)
-        new_width = max(1, round(width * scale * data.width / camera.width))
-        new_height = max(1, round(height * scale * data.height / camera.height))
-        resized = resize_image(image, new_width, new_height)
-        left, top = (data.width - new_width) // 2, (data.height - new_height) // 2
-        right, bottom = data.width - new_width - left, data.height - new_height - top
-        return cv2.copyMakeBorder(
-            resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=UNSEEN
-        )
+        if intrinsics is None:
+            intrinsics = self.camera_of(image).intrinsics
+        trained = self.checkpoint.intrinsics.resized(intrinsics.width, intrinsics.height)
+        # The lens is known with its camera only.
+        distortion = self.checkpoint.distortion if intrinsics == trained else None
+        return resample_image(image, intrinsics, distortion, self.camera)
+
+    def _read(self, image: Image | str | Path, intrinsics: Intrinsics | None) -> Image:
+        path = Path(image) if isinstance(image, str | Path) else None
+        pixels = image if path is None else read_image(path)
+        return self.fit(pixels, self.camera_of(pixels, path, intrinsics).intrinsics)
 
 
 def find_images(path: Path) -> list[Path]:

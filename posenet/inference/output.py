@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from posenet.errors import DataError, UsageError, look_up
-from posenet.geometry import Pose, rotation_to_quaternion
+from posenet.geometry import Intrinsics, Pose, rotation_to_quaternion
 from posenet.inference.localizer import Localized, Localizer, find_images
 from posenet.progress import report_progress, say
 
@@ -77,6 +77,19 @@ POSE_FORMATS: dict[str, PoseFormat] = {
 }
 
 
+# Once a call, for the first image of its kind.
+_CAMERA_WARNINGS = {
+    "exif": (
+        "is not of the training camera; its focal length is taken from EXIF, to some percent "
+        "(give a better one with --intrinsics)"
+    ),
+    "guessed": (
+        "has other proportions than the training images; it is padded and its focal length "
+        "guessed, so its pose may be far off (give its camera with --intrinsics)"
+    ),
+}
+
+
 def write_poses(
     run: Path,
     paths: Iterable[Path],
@@ -84,6 +97,7 @@ def write_poses(
     out: TextIO,
     batch_size: int = 32,
     hypotheses: int = 0,
+    intrinsics: Intrinsics | None = None,
 ) -> int:
     """Predict the poses of images and write one line each, as soon as it is known.
 
@@ -94,6 +108,7 @@ def write_poses(
         out: Where the lines go; errors and progress go to stderr.
         batch_size: Images in memory at a time.
         hypotheses: How many of the most probable poses to add to each line; 0 for none.
+        intrinsics: The camera of the images; when omitted it is told from each image.
 
     Returns:
         How many paths could not be read.
@@ -110,7 +125,7 @@ def write_poses(
     if hypotheses:
         localizer.require_bins(hypotheses)
     unreadable = 0
-    warned = False
+    warned: set[str] = set()
     images: list[Path] = []
     for path in paths:
         try:
@@ -120,7 +135,7 @@ def write_poses(
             unreadable += 1
     if form.header:
         print(form.header, file=out)
-    predicted = localizer.predict_files(images, batch_size, hypotheses)
+    predicted = localizer.predict_files(images, batch_size, hypotheses, intrinsics)
     with report_progress("predicting") as report:
         for number, localized in enumerate(predicted):
             report(number + 1, len(images))
@@ -128,11 +143,8 @@ def write_poses(
                 say(f"posenet: error: {localized.error}")
                 unreadable += 1
                 continue
-            if localized.padded and not warned:
-                say(
-                    f"posenet: warning: {localized.path} has other proportions than the training "
-                    "images; it is padded, and taken with another camera its pose may be far off"
-                )
-                warned = True
+            if localized.camera in _CAMERA_WARNINGS and localized.camera not in warned:
+                say(f"posenet: warning: {localized.path} {_CAMERA_WARNINGS[localized.camera]}")
+                warned.add(localized.camera)
             print(form.line(localized, number), file=out, flush=True)
     return unreadable

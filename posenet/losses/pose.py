@@ -1,6 +1,7 @@
 """The training loss of a pose: a rotation term and a translation term, weighed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from posenet.geometry import Pose
 from posenet.losses.adaptive import AdaptiveRobustLoss
 from posenet.losses.robust import ROBUST_LOSSES, general_robust
 from posenet.losses.rotation import ROTATION_LOSSES
+
+# 10 cm in a room of 7-Scenes.
+_SCALE_OF_SPREAD = 0.2
 
 
 class PoseLossTerms(NamedTuple):
@@ -33,11 +37,18 @@ class PoseLoss(nn.Module):
     A translation loss whose scale is learned is a negative log-likelihood already, and may be
     negative: it has no log-variance on top, which would be driven to minus infinity.
 
+    Args:
+        config: The settings.
+        spread: Root mean square distance of the training positions to their mean, in metres or the
+            scene's own unit; gives the scale of the translation loss where the settings do not.
+
     Source: Kendall and Cipolla, Geometric Loss Functions for Camera Pose Regression, CVPR 2017.
     """
 
-    def __init__(self, config: LossConfig) -> None:
+    def __init__(self, config: LossConfig, spread: float = 0.5) -> None:
         super().__init__()
+        if config.translation_scale is None:
+            config = replace(config, translation_scale=_SCALE_OF_SPREAD * spread)
         self.rotation_loss = look_up(ROTATION_LOSSES, config.rotation, "rotation loss").function
         self.translation_loss = _translation_loss(config)
         self.config = config

@@ -50,7 +50,7 @@ class TrainingModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self.loss = PoseLoss(loss)
+        self.loss = PoseLoss(loss, float(network.translation_spread))
         self.optimization = optimization
         self.total_steps = total_steps
         self.seed = seed

@@ -84,12 +84,12 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     # Refused before images are decoded.
     _accelerator(config.trainer.accelerator)
     _require_known_rows(config)
-    config = replace(config, data=resolve_data(config.data))
-    teacher = load_teacher(config)
     folder = run_folder(config)
     checkpoints = folder / "checkpoints"
     resume_file = checkpoints / "resume.ckpt"
-    _require_fresh_or_same(config, folder, resume_file, resume)
+    config = _require_fresh_or_same(config, folder, resume_file, resume)
+    config = replace(config, data=resolve_data(config.data))
+    teacher = load_teacher(config)
 
     lightning.seed_everything(config.seed, verbose=False)
     wants_depth = config.augment.depth_share > 0 or config.augment.fill_from > 0
@@ -243,26 +243,34 @@ def _precision(config: Config) -> str:
     return {"32": "32-true", "bf16": "bf16-mixed"}[config.trainer.precision]
 
 
-def _require_fresh_or_same(config: Config, folder: Path, resume_file: Path, resume: bool) -> None:
+def _require_fresh_or_same(config: Config, folder: Path, resume_file: Path, resume: bool) -> Config:
+    """The settings, with what a resumed run had taken from its dataset; or an error."""
     if not resume:
         if any(resume_file.parent.glob("*")):
             cure = "continue it with --resume, or" if resume_file.is_file() else "delete it, or"
             raise DataError(
                 f"{folder}: already holds a run; {cure} choose another folder with --output"
             )
-        return
+        return config
     if not resume_file.is_file():
         raise DataError(
             f"{folder}: expected a run to resume, found no {resume_file.name} (it is written after "
             "the first epoch); start a run with another --output"
         )
-    before, now = _flat(load_config(folder / "config.yaml")), _flat(config)
+    began = load_config(folder / "config.yaml")
+    if config.data.camera is None:
+        size = {"width": began.data.width, "height": began.data.height}
+        if sorted(size.values()) != sorted((config.data.width, config.data.height)):
+            size = {}
+        config = replace(config, data=replace(config.data, camera=began.data.camera, **size))
+    before, now = _flat(began), _flat(config)
     changed = [name for name in now if now[name] != before[name] and name not in _FREE_TO_CHANGE]
     if changed:
         raise UsageError(
             f"{folder}: cannot be resumed with another {changed[0]} (was {before[changed[0]]}, "
             f"now {now[changed[0]]}); start a new run with --output"
         )
+    return config
 
 
 def _flat(config: Config) -> dict[str, object]:

@@ -179,7 +179,7 @@ ERRORS = [  # the words, the exit code, part of the message, the class behind it
     (["train"], 2, "data.root: expected the folder of the scene", UsageError),
     (["train", "--data.root"], 2, "--data.root: expected a value after it", UsageError),
     (["train", "--data.root", "--resume"], 2, "--data.root: expected a value", UsageError),
-    (["train", "--data.root", "none"], 1, "none: expected the folder of a 7-Scenes", DataError),
+    (["train", "--data.root", "none"], 1, "none: expected the folder of a dataset", DataError),
     (["train", "--data.format", "seven_scene", "--data.root", "x"], 2, "did you mean", UsageError),
     (["train", "--resume", "--data.root", "none"], 1, "expected a run to resume", DataError),
     (["evaluate", "runs/none"], 1, "runs/none: no such checkpoint", CheckpointError),

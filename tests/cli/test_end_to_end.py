@@ -365,6 +365,7 @@ def test_evaluation_has_the_documented_keys(evaluated):
     errors = {f"{a}_{b}" for a in ("median", "mean") for b in ("translation_m", "rotation_deg")}
     flat = {"frames", *errors, *recalls}
     about = {"scene", "split", "checkpoint", "epoch", "intervals_95", "sequences", "baselines"}
+    about |= {"metric", "scene_size"}
     assert summary.keys() == flat | about
     assert (summary["scene"], summary["split"]) == ("room", "test")
     assert summary["checkpoint"] == "best.pt"

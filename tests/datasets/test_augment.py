@@ -288,12 +288,12 @@ def test_the_generator_decides_everything(room_views):
 
 def test_the_original_is_left_alone(room_views):
     view, depth = room_views[0]
-    before = [entry.copy() for entry in (*view, depth)]
+    before = [entry.copy() for entry in (*view[:3], depth)]
     for seed in range(4):
         random_view(
             view, depth, ROOM_CAMERA, AugmentConfig(depth_share=0.5), np.random.default_rng(seed)
         )
-    for old, new in zip(before, (*view, depth), strict=True):
+    for old, new in zip(before, (*view[:3], depth), strict=True):
         np.testing.assert_array_equal(old, new)
 
 

@@ -104,7 +104,7 @@ def test_a_box_registers_to_the_pixels_where_the_color_camera_sees_it(scale):
     sensor = DEPTH.intrinsics.resized(160 * scale, 120 * scale)
     measured = box_and_wall(sensor, -np.array(DEPTH.color_center))
     truth = box_and_wall(COLOR, np.zeros(3))
-    found = depth_for_color(measured, DEPTH, COLOR)
+    found = depth_for_color(measured, DEPTH, COLOR, None, COLOR)
     assert found.shape == (120, 160)
     assert (found > 0).all()  # holes are filled
     inside = truth == BOX
@@ -116,7 +116,7 @@ def test_a_box_registers_to_the_pixels_where_the_color_camera_sees_it(scale):
     assert sure.mean() > 0.85
     np.testing.assert_allclose(found[sure], truth[sure], rtol=1e-4)
     # The same depth taken for the colour camera's own is off by the parallax.
-    naive = depth_for_color(measured, None, COLOR)
+    naive = depth_for_color(measured, None, COLOR, None, COLOR)
     assert (np.abs(naive - truth)[sure] > 0.1).mean() > 0.02
 
 
@@ -125,7 +125,7 @@ def test_a_slanted_plane_registers_to_its_depth():
     rays = DEPTH.intrinsics.rays()
     # x_color = x_depth - center
     measured = (offset + normal @ DEPTH.color_center) / (rays @ normal)
-    found = depth_for_color(measured.astype(np.float32), DEPTH, COLOR)
+    found = depth_for_color(measured.astype(np.float32), DEPTH, COLOR, None, COLOR)
     truth = offset / (COLOR.rays() @ normal)
     # A pixel is half a pixel off at most: 2 m * 0.3 / 300 px * 0.5 = 1 mm. The depth camera does
     # not see the rim.
@@ -137,7 +137,7 @@ def test_holes_take_the_depth_of_their_nearest_neighbour():
     depth[:, 40:] = 3.0
     whole = depth.copy()
     depth[20:30, 36:48] = 0
-    filled = depth_for_color(depth, None, CAMERA)
+    filled = depth_for_color(depth, None, CAMERA, None, CAMERA)
     np.testing.assert_array_equal(filled[:, :40], whole[:, :40])
     # The hole reaches 4 px left and 8 px right of the step: its middle may go either way.
     np.testing.assert_array_equal(filled[:, 43:], whole[:, 43:])
@@ -146,7 +146,7 @@ def test_holes_take_the_depth_of_their_nearest_neighbour():
 
 @pytest.mark.parametrize("camera", [None, DEPTH])
 def test_nothing_known_stays_nothing(camera):
-    found = depth_for_color(np.zeros((120, 160), np.float32), camera, COLOR)
+    found = depth_for_color(np.zeros((120, 160), np.float32), camera, COLOR, None, COLOR)
     assert found.shape == (120, 160)
     assert not found.any()
 
@@ -154,7 +154,7 @@ def test_nothing_known_stays_nothing(camera):
 @pytest.mark.parametrize("size", [(224, 168), (320, 240), (700, 500)])
 def test_registered_depth_is_resized_about_pixel_centres_without_mixing(size):
     ramp = np.tile(np.arange(1, 641, dtype=np.float32), (480, 1))
-    found = depth_for_color(ramp, None, COLOR.resized(*size))
+    found = depth_for_color(ramp, None, COLOR, None, COLOR.resized(*size))
     centre = (np.arange(size[0]) + 0.5) * 640 / size[0] + 0.5  # of the pixel, on the ramp
     assert found.shape == size[::-1]
     assert np.abs(found - centre).max() <= 0.51

@@ -31,7 +31,7 @@ from posenet.errors import PosenetError, UsageError
 from posenet.geometry import Intrinsics, Pose, geodesic_distance, stack_poses
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 13
-DATA = DataConfig(root="unused", width=WIDTH, height=HEIGHT, workers=0)
+DATA = DataConfig(root="unused", format="seven_scenes", width=WIDTH, height=HEIGHT, workers=0)
 STILL = AugmentConfig(
     **dict.fromkeys(("yaw_deg", "pitch_deg", "roll_deg", "shift_m", "brightness"), 0.0),
     **dict.fromkeys(("contrast", "saturation", "hue_deg", "blur_px", "noise"), 0.0),
@@ -58,7 +58,9 @@ def scene():
     color = rng.integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
     depth = rng.integers(1800, 2200, (FRAMES, HEIGHT, WIDTH)).astype(np.uint16)
     images = CachedImages(color, depth, [str(k) for k in range(FRAMES)])
-    return Scene(frames, images, Split(list(range(10)), [10], [11, 12]))
+    return Scene(
+        frames, images, Split(list(range(10)), [10], [11, 12]), COLOR_CAMERA.resized(WIDTH, HEIGHT)
+    )
 
 
 def assert_same(first, second):
@@ -104,15 +106,15 @@ def test_the_same_draw_is_the_same_sample(scene):
     config = AugmentConfig(depth_share=0.5)
     for position in range(4):
         draw = Draw(seed=5, epoch=2, position=position, index=position)
-        first = AugmentedDataset(scene, config, WIDTH, HEIGHT)[draw]
+        first = AugmentedDataset(scene, config)[draw]
         np.random.seed(position)  # Global state must not matter.
         torch.manual_seed(position)
-        assert_same(first, AugmentedDataset(scene, config, WIDTH, HEIGHT)[draw])
+        assert_same(first, AugmentedDataset(scene, config)[draw])
 
 
 @pytest.mark.parametrize("change", [{"seed": 6}, {"epoch": 3}, {"position": 8}])
 def test_another_seed_epoch_or_position_is_another_view(scene, change):
-    dataset = AugmentedDataset(scene, AugmentConfig(), WIDTH, HEIGHT)
+    dataset = AugmentedDataset(scene, AugmentConfig())
     draw = Draw(seed=5, epoch=2, position=7, index=1)
     first, other = dataset[draw], dataset[draw._replace(**change)]
     assert not torch.equal(first.image, other.image)
@@ -121,13 +123,13 @@ def test_another_seed_epoch_or_position_is_another_view(scene, change):
 
 def test_without_ranges_an_augmented_sample_is_the_plain_one(scene):
     for index in range(3):
-        augmented = AugmentedDataset(scene, STILL, WIDTH, HEIGHT)[Draw(0, 0, 9, index)]
-        assert_same(augmented, PlainDataset(scene, [index], WIDTH, HEIGHT)[0])
+        augmented = AugmentedDataset(scene, STILL)[Draw(0, 0, 9, index)]
+        assert_same(augmented, PlainDataset(scene, [index])[0])
 
 
 def test_only_frames_with_depth_are_moved(scene):
     config = replace(STILL, depth_share=1.0, shift_m=0.1, max_hole_share=1.0)
-    dataset = AugmentedDataset(scene, config, WIDTH, HEIGHT)
+    dataset = AugmentedDataset(scene, config)
     moved = [
         not torch.allclose(
             dataset[Draw(0, 0, k, k)].pose.translation, scene.frames[k].pose.translation.float()
@@ -136,12 +138,12 @@ def test_only_frames_with_depth_are_moved(scene):
     ]
     assert moved == [True, True, True, False, True, True]
     no_depth = scene._replace(images=scene.images._replace(depth=None))
-    sample = AugmentedDataset(no_depth, config, WIDTH, HEIGHT)[Draw(0, 0, 0, 0)]
+    sample = AugmentedDataset(no_depth, config)[Draw(0, 0, 0, 0)]
     assert torch.equal(sample.pose.translation, scene.frames[0].pose.translation.float())
 
 
 def test_the_plain_dataset_is_the_cache_and_the_poses(scene):
-    dataset = PlainDataset(scene, [12, 4], WIDTH, HEIGHT)
+    dataset = PlainDataset(scene, [12, 4])
     assert len(dataset) == 2
     for position, index in enumerate((12, 4)):
         image, pose, found = dataset[position]
@@ -156,8 +158,8 @@ def test_the_plain_dataset_is_the_cache_and_the_poses(scene):
 
 def test_the_cache_is_left_alone(scene):
     before = scene.images.color.copy()
-    PlainDataset(scene, [0], WIDTH, HEIGHT)[0].image.zero_()
-    AugmentedDataset(scene, STILL, WIDTH, HEIGHT)[Draw(0, 0, 0, 0)].image.zero_()
+    PlainDataset(scene, [0])[0].image.zero_()
+    AugmentedDataset(scene, STILL)[Draw(0, 0, 0, 0)].image.zero_()
     np.testing.assert_array_equal(scene.images.color, before)
 
 
@@ -193,7 +195,7 @@ def test_a_batch_stacks_its_samples(scene):
         assert set(batch.index.tolist()) <= set(scene.split.train)
     for batch in batches(scene, augment=STILL):
         for k, index in enumerate(batch.index.tolist()):
-            expected = PlainDataset(scene, [index], WIDTH, HEIGHT)[0]
+            expected = PlainDataset(scene, [index])[0]
             assert torch.equal(batch.image[k], expected.image)
             assert torch.equal(batch.pose.rotation[k], expected.pose.rotation)
 
@@ -208,7 +210,7 @@ def test_a_ragged_last_batch_is_dropped_unless_it_is_the_only_one(scene, batch_s
 
 
 def test_plain_batches_are_in_order_and_complete(scene):
-    found = list(plain_loader(scene, DATA, [11, 3, 7], batch_size=2))
+    found = list(plain_loader(scene, [11, 3, 7], batch_size=2))
     assert [batch.index.tolist() for batch in found] == [[11, 3], [7]]
     assert found[1].image.shape == (1, 3, HEIGHT, WIDTH)
 
@@ -269,7 +271,7 @@ def test_a_spawned_worker_gets_names_and_poses_not_pixels(tiny_scene, tmp_path):
     """What macOS and Python 3.14 do to start a worker: pickle the dataset."""
     settings = DataConfig(root=str(tiny_scene), width=320, height=240, cache=str(tmp_path / "c"))
     loaded = load_scene(settings, with_depth=True)
-    dataset = AugmentedDataset(loaded, AugmentConfig(depth_share=1.0, fill_from=2), 320, 240)
+    dataset = AugmentedDataset(loaded, AugmentConfig(depth_share=1.0, fill_from=2))
     pickled = pickle.dumps(dataset)
     assert len(pickled) < 20_000 < loaded.images.color.nbytes
     draw = Draw(0, 0, 0, loaded.split.train[0])
