@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -104,3 +105,73 @@ def test_repeated_images_are_dropped_from_training_only():
     assert split_frames(frames, "none").train == list(range(10))
     split = split_frames(frames, "auto", digests)
     assert split == ([0, 1, 4, 5], [6, 7, 8, 9], [10, 11, 12])
+
+
+# --- which frames test ------------------------------------------------------------------------
+
+
+def unsplit(*lengths: int) -> list[Frame]:
+    """Sequences of so many frames, of a dataset that does not say which are for testing."""
+    return make_frames(*((f"seq-{n:02d}", None, count) for n, count in enumerate(lengths, 1)))
+
+
+def test_a_dataset_that_says_nothing_is_tested_on_the_tails_behind_a_gap():
+    split = split_frames(unsplit(50), "none")
+    assert split.test == list(range(40, 50))
+    assert split.train == list(range(35))  # a gap of a tenth of the frames
+
+
+def test_validation_then_comes_before_the_gap():
+    split = split_frames(unsplit(100, 100), "auto")
+    assert split.test == [*range(80, 100), *range(180, 200)]
+    for start in (0, 100):
+        validation = [i for i in split.validation if start <= i < start + 100]
+        train = [i for i in split.train if start <= i < start + 100]
+        assert validation == list(range(validation[0], start + 70))
+        assert train == list(range(start, validation[0] - 10))
+
+
+def test_a_rule_overrules_the_dataset():
+    frames = make_frames(("a", "train", 10), ("b", "test", 10))
+    assert split_frames(frames, "none").test == list(range(10, 20))
+    assert split_frames(frames, "none", test="sequences:a").test == list(range(10))
+    split = split_frames(frames, "none", test="tail:0.2,gap:1")
+    assert split.test == [8, 9, 18, 19]
+    assert split.train == [*range(7), *range(10, 17)]
+
+
+def test_testing_on_sequences_leaves_the_last_other_one_for_validation():
+    split = split_frames(unsplit(4, 4, 4), "auto", test="sequences:seq-03")
+    assert split == ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11])
+
+
+def test_random_frames_are_the_same_ones_each_time():
+    frames = unsplit(100)
+    split = split_frames(frames, "none", test="random:0.3")
+    assert len(split.test) == 30
+    assert np.diff(split.test).max() > 1
+    assert sorted(split.train + split.test) == list(range(100))
+    assert split_frames(frames, "none", test="random:0.3") == split
+
+
+def test_frames_that_cannot_be_used_are_in_no_part():
+    split = split_frames(unsplit(50), "tail:0.1,gap:0", usable=set(range(50)) - {0, 34, 49})
+    everything = {*split.train, *split.validation, *split.test}
+    assert not everything & {0, 34, 49}
+    assert split.test[-1] == 48
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("sequences:seq-09", r"data.split: 'seq-09' is no .* did you mean"),
+        ("tail:0.2,gap:x", "data.split: expected tail:"),
+        ("random:1.5", "data.split: expected random:FRACTION"),
+        ("random:", "data.split: expected random:FRACTION"),
+        ("halves", "data.split: expected auto, none"),
+        ("sequences:seq-01", "data.split: .* leaves no frame to train on"),
+    ],
+)
+def test_a_rule_of_testing_that_makes_no_sense_is_refused(rule, message):
+    with pytest.raises(UsageError, match=message):
+        split_frames(unsplit(20), "none", test=rule)
