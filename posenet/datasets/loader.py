@@ -27,12 +27,17 @@ from posenet.datasets.images import CachedImages, Report, cache_images
 from posenet.datasets.resampling import common_lens, seen_pixels
 from posenet.datasets.splits import Split, split_frames
 from posenet.errors import DataError, UsageError
-from posenet.geometry import Intrinsics, Pose
+from posenet.geometry import Intrinsics, Pose, stack_poses
 from posenet.progress import say
+
+Array = NDArray[np.float64]
 
 # How far away (metres plus radians) a frame may have been taken that fills in another's view. The
 # nearest ones are of the same sequence and have seen the same: choosing among all brings more.
 FILL_REACH = 1.0
+
+# Scenes farther from the world's origin than so many times their extent get an origin of their own.
+_FAR_AWAY = 100.0
 
 
 class Draw(NamedTuple):
@@ -74,6 +79,8 @@ class Scene(NamedTuple):
         split: Indices of the training, validation and test frames.
         camera: The camera of all images as they are in ``images``.
         metric: Whether poses are in metres; else a scene has a scale of its own.
+        origin: The place in the world that the network's coordinates count from, (3,), float64.
+            Not 0 where the scene is so far from there that float32 would lose its positions.
     """
 
     frames: list[Frame]
@@ -81,6 +88,12 @@ class Scene(NamedTuple):
     split: Split
     camera: Intrinsics
     metric: bool = True
+    origin: Array = np.zeros(3)
+
+    def poses(self, indices: Sequence[int]) -> Pose:
+        """Poses of frames in the network's coordinates, (N,), float64."""
+        world = stack_poses([self.frames[i].pose for i in indices])
+        return Pose(world.rotation.double(), world.translation.double() - torch.tensor(self.origin))
 
 
 def read_frames(config: DataConfig) -> list[Frame]:
@@ -152,7 +165,17 @@ def load_scene(
     usable = set(range(len(frames))) - set(images.unreadable)
     split = split_frames(frames, config.validation, digests, config.split, usable)
     metric = find_format(Path(config.root), config.format).metric
-    return Scene(frames, images, split, camera, metric)
+    origin = _origin([frames[i] for i in split.train])
+    return Scene(frames, images, split, camera, metric, origin)
+
+
+def _origin(train: Sequence[Frame]) -> Array:
+    """0, or in a georeferenced scene a round place in the middle of the training frames."""
+    centers = np.stack([frame.pose.translation.numpy() for frame in train])
+    mean = centers.mean(axis=0)
+    extent = np.linalg.norm(np.ptp(centers, axis=0))
+    # Up to there float32 keeps positions to a hundred-thousandth of the scene's extent.
+    return np.rint(mean) if np.linalg.norm(mean) > _FAR_AWAY * max(extent, 1e-9) else np.zeros(3)
 
 
 def resolve_data(config: DataConfig) -> DataConfig:
@@ -216,7 +239,8 @@ class _PosedImages:
         frames = scene.frames
         self.images = scene.images
         self.rotations = np.stack([frame.pose.rotation.numpy() for frame in frames])
-        self.translations = np.stack([frame.pose.translation.numpy() for frame in frames])
+        centers = np.stack([frame.pose.translation.numpy() for frame in frames])
+        self.translations = centers - scene.origin
         self.intrinsics = scene.camera
         self.lenses = [(frame.intrinsics, frame.distortion) for frame in frames]
         has_images = scene.images.depth is not None
@@ -330,12 +354,13 @@ def training_poses(scene: Scene, config: AugmentConfig, views: int, seed: int) -
         seed: Seed of the views; they are not those of any epoch.
 
     Returns:
-        Poses of shape (frames * (1 + views),), float64, the frames first.
+        Poses of shape (frames * (1 + views),), float64, the frames first, in the network's
+        coordinates.
     """
     rng = np.random.default_rng((seed, views))
     poses = [scene.frames[i].pose for i in scene.split.train]
     rotations = [pose.rotation.double().numpy() for pose in poses]
-    centers = [pose.translation.double().numpy() for pose in poses]
+    centers = [pose.translation.double().numpy() - scene.origin for pose in poses]
     has_depth = scene.images.depth is not None
     for index in range(len(poses) * views):
         rotation, center = rotations[index % len(poses)], centers[index % len(poses)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from posenet.datasets.frame import Frame
@@ -162,7 +163,9 @@ def evaluate(
     }
     viewpoints = None
     if answer.logits is not None:
-        viewpoints = evaluate_viewpoints(localizer.network.bins, answer.logits, truth)
+        origin = torch.tensor(localizer.checkpoint.origin, dtype=torch.float64)
+        local = Pose(truth.rotation, truth.translation - origin)
+        viewpoints = evaluate_viewpoints(localizer.network.bins, answer.logits, local)
         summary["viewpoints"] = summarise_viewpoints(viewpoints)
     folder = output or _default_folder(run_folder_of(opened.checkpoint_path), split)
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +174,8 @@ def evaluate(
     plot_error_cdf(folder / "error_cdf.png", errors)
     plot_trajectory(folder / "trajectory.png", train, truth, prediction, errors[NETWORK])
     if viewpoints is not None:
-        plot_viewpoints(folder / "viewpoints.png", train, truth, viewpoints)
+        train = Pose(train.rotation, train.translation - origin)
+        plot_viewpoints(folder / "viewpoints.png", train, local, viewpoints)
     return Evaluation(summary, errors, folder)
 
 

@@ -211,8 +211,12 @@ class Localizer:
         tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
         pose, logits, candidates = self.network(to_float(tensor))
         if logits is None:
-            return Prediction(_on_cpu(pose))
-        return Prediction(_on_cpu(pose), logits.cpu().double(), _on_cpu(candidates))
+            return Prediction(self._in_world(pose))
+        return Prediction(self._in_world(pose), logits.cpu().double(), self._in_world(candidates))
+
+    def _in_world(self, pose: Pose) -> Pose:
+        origin = torch.tensor(self.checkpoint.origin, dtype=torch.float64)
+        return Pose(pose.rotation.cpu().double(), pose.translation.cpu().double() + origin)
 
     @property
     def camera(self) -> Intrinsics:
@@ -312,10 +316,6 @@ def _singles(poses: Pose) -> list[Pose]:
 
 def _join(poses: Sequence[Pose]) -> Pose:
     return Pose(*(torch.cat(parts) for parts in zip(*poses, strict=True)))
-
-
-def _on_cpu(pose: Pose) -> Pose:
-    return Pose(pose.rotation.cpu().double(), pose.translation.cpu().double())
 
 
 def _batched(items: Iterable, size: int) -> Iterator[list]:

@@ -31,6 +31,7 @@ class Checkpoint(NamedTuple):
         epoch: Epochs it was trained for.
         distortion: Of that camera's lens.
         metric: Whether its poses are in metres.
+        origin: The place in the world that the network's coordinates count from.
     """
 
     network: PoseNetwork
@@ -40,6 +41,7 @@ class Checkpoint(NamedTuple):
     epoch: int
     distortion: Distortion | None = None
     metric: bool = True
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -55,6 +57,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         if distortion is None
         else {"model": distortion.model, "coefficients": list(distortion.coefficients)},
         "metric": checkpoint.metric,
+        "origin": list(checkpoint.origin),
         "scene": checkpoint.scene,
         "epoch": checkpoint.epoch,
         "network": checkpoint.network.state_dict(),
@@ -120,6 +123,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             epoch=content["epoch"],
             distortion=_distortion(content.get("distortion")),
             metric=content.get("metric", True),
+            origin=tuple(content.get("origin", (0.0, 0.0, 0.0))),
         )
     except (KeyError, TypeError, RuntimeError, UsageError) as error:
         reason = str(error).splitlines()[0]

@@ -10,7 +10,7 @@ from posenet.datasets.loader import Scene
 from posenet.errors import DataError, UsageError
 from posenet.evaluation.baselines import mean_pose
 from posenet.evaluation.metrics import pose_errors
-from posenet.geometry import Pose
+from posenet.geometry import Pose, stack_poses
 from posenet.inference.localizer import Localizer
 from posenet.models.checkpoint import find_checkpoint, run_folder_of
 
@@ -51,25 +51,31 @@ def load_teacher(config: Config) -> Localizer | None:
     return localizer
 
 
-def require_fit_teacher(teacher: Localizer, config: Config, scene: Scene, poses: Pose) -> None:
+def require_fit_teacher(teacher: Localizer, config: Config, scene: Scene) -> None:
     """Refuse a teacher that knows what the student must not, or nothing at all.
 
     Args:
         teacher: From :func:`load_teacher`.
         config: Settings of the student.
         scene: What it is trained on.
-        poses: Poses of its training frames, in their order, (N,).
 
     Raises:
         DataError: The teacher was trained on frames that are kept from the student, or knows no
-            more of the scene than its mean pose does.
+            more of the scene than its mean pose does, or counts from another origin.
     """
     _require_unseen(find_checkpoint(Path(config.distill.teacher)), scene)
     chosen = np.linspace(0, len(scene.split.train) - 1, _FRAMES_TO_ASK).round().astype(int)
     chosen = np.unique(chosen)
+    if teacher.checkpoint.origin != tuple(scene.origin.tolist()):
+        raise DataError(
+            f"{config.distill.teacher}: its coordinates count from {teacher.checkpoint.origin}, "
+            f"those of {config.data.root} from {tuple(scene.origin.tolist())}; train the teacher "
+            "on the same frames"
+        )
     images = (np.asarray(scene.images.color[scene.split.train[i]]) for i in chosen)
+    poses = stack_poses([scene.frames[i].pose for i in scene.split.train])
     truth = Pose(poses.rotation[chosen], poses.translation[chosen])
-    teacher_m, teacher_deg = _medians(teacher.predict(images), truth)
+    teacher_m, teacher_deg = _medians(teacher.predict_fully(images).pose, truth)
     mean_m, mean_deg = _medians(mean_pose(poses, len(chosen)), truth)
     # A product needs no weight between degrees and metres.
     if not teacher_m * teacher_deg < _MOST_OF_MEAN_POSE**2 * mean_m * mean_deg:

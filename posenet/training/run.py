@@ -34,7 +34,7 @@ from posenet.datasets.loader import (
 from posenet.datasets.resampling import common_lens
 from posenet.errors import DataError, UsageError, look_up
 from posenet.evaluation.plots import plot_training_curves
-from posenet.geometry import REPRESENTATIONS, Pose, stack_poses
+from posenet.geometry import REPRESENTATIONS, Pose
 from posenet.losses import PoseLoss
 from posenet.models.backbones import BACKBONES
 from posenet.models.checkpoint import Checkpoint
@@ -106,10 +106,10 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         _require_same_split(folder / "split.json", names)
     network = PoseNetwork(config.model, config.data)
     training_frames = [scene.frames[i] for i in scene.split.train]
-    poses = stack_poses([frame.pose for frame in training_frames])
+    poses = scene.poses(scene.split.train)
     network.fit_statistics(Pose(poses.rotation.float(), poses.translation.float()))
     if teacher is not None:
-        require_fit_teacher(teacher, config, scene, poses)
+        require_fit_teacher(teacher, config, scene)
         network.bins.load_state_dict(teacher.network.bins.state_dict())
         say(f"{config.model.bins} viewpoint bins of the teacher {config.distill.teacher}")
     elif network.bins is not None:
@@ -149,6 +149,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             epoch,
             distortion,
             scene.metric,
+            tuple(scene.origin.tolist()),
         ),
     )
     trainer = _make_trainer(config, folder, keeper, validates=bool(scene.split.validation))

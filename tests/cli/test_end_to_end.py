@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from posenet.cli import main
 from posenet.config import DataConfig, LossConfig, ModelConfig, OptimizationConfig, load_config
+from posenet.datasets.formats import FORMATS
 from posenet.datasets.toy_room import write_toy_room
 from posenet.evaluation.baselines import mean_pose
 from posenet.evaluation.evaluate import MEAN, NEAREST
@@ -823,3 +824,53 @@ def test_a_comparison_needs_two_runs_of_the_same_frames(trained, teacher, room, 
     assert (answer.code, "two or more different runs" in answer.err) == (2, True)
     answer = posenet("compare", trained.folder, trained.folder)
     assert (answer.code, "two or more different runs" in answer.err) == (2, True)
+
+
+# --- scenes far away, and of no known scale ---------------------------------------------------
+
+
+def test_a_scene_far_from_the_origin_is_the_same_scene(train, trained, room, tmp_path):
+    """Georeferenced coordinates: float32 would round them to half a metre."""
+    offset = np.array([412_345.0, 5_654_321.0, 120.0])
+    scene = shutil.copytree(room, tmp_path / "room")
+    for path in scene.rglob("*.pose.txt"):
+        pose = np.loadtxt(path)
+        pose[:3, 3] += offset
+        np.savetxt(path, pose, fmt="%.17g")
+    run = tmp_path / "run"
+    train(run, data__root=scene, model__mode="coarse_to_fine", model__bins=3)
+    assert posenet("evaluate", run).code == 0
+    near = tmp_path / "near"
+    train(near, model__mode="coarse_to_fine", model__bins=3)
+    assert posenet("evaluate", near).code == 0
+    for far_row, near_row in zip(
+        read_csv(run / "predictions.csv"), read_csv(near / "predictions.csv"), strict=True
+    ):
+        far_center, near_center = row_pose(far_row)[1], row_pose(near_row)[1]
+        # Training in other coordinates rounds otherwise; half a metre it is not.
+        np.testing.assert_allclose(far_center - offset, near_center, atol=0.05)
+    far, close = (
+        json.loads((folder / "evaluation.json").read_text())["viewpoints"] for folder in (run, near)
+    )
+    name = "nearest_bin_median_translation_m"
+    assert far[name] == pytest.approx(close[name], abs=0.01)
+
+
+def test_a_scene_without_scale_is_measured_relative_to_its_size(
+    trained, room, tmp_path, monkeypatch
+):
+    row = FORMATS["seven_scenes"]._replace(metric=False)
+    monkeypatch.setitem(FORMATS, "seven_scenes", row)
+    answer = posenet("evaluate", trained.folder, "--output", tmp_path / "out")
+    assert "median units" in answer.out
+    assert "relative to its size" in answer.out
+    summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    positions = np.stack([pose[:3, 3] for pose in true_poses(room, TRAIN)])
+    size = np.linalg.norm(np.ptp(positions, axis=0))
+    assert summary["metric"] is False
+    assert summary["scene_size"] == pytest.approx(size)
+    assert summary["median_translation_relative"] == pytest.approx(
+        summary["median_translation_m"] / size
+    )
+    assert not any(key.startswith("recall_") for key in summary)
+    assert not any(key.startswith("recall_") for key in summary["intervals_95"])
