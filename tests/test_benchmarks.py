@@ -1,20 +1,30 @@
 """The benchmarks run; how fast is for them to say, on a machine that has nothing else to do."""
 
+import argparse
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark_losses.py"
+from posenet.config import ModelConfig, OptimizationConfig, load_config
+from posenet.datasets.loader import resolve_data
+from posenet.datasets.toy_room import write_toy_room
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def load(name: str):
+    specification = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    specification = importlib.util.spec_from_file_location("benchmark_losses", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load("benchmark_losses")
 
 
 def test_both_sides_of_every_row_run_and_compute_the_same(benchmark):
@@ -26,3 +36,19 @@ def test_both_sides_of_every_row_run_and_compute_the_same(benchmark):
             peer = torch.deg2rad(peer)
         torch.testing.assert_close(ours, peer, rtol=1e-3, atol=1e-5)
         assert min(benchmark.compare(row._replace(inputs=row.inputs), repeats=1)) > 0.0
+
+
+def test_the_loader_benchmark_measures_both_sides(tmp_path):
+    module = load("benchmark_loader")
+    write_toy_room(tmp_path / "room", frames_per_sequence=4, width=96, height=72)
+    config = load_config(module.CONFIG, [f"--data.root={tmp_path}/room", "--data.workers=0"])
+    data = replace(config.data, cache=str(tmp_path / "cache"), width=64, height=48)
+    config = replace(
+        config,
+        data=resolve_data(data),
+        model=ModelConfig(backbone="mobilenet_v3_small", weights="none"),
+        optimization=OptimizationConfig(batch_size=2),
+    )
+    found = module.measure(config, argparse.Namespace(images=4, repeats=1, steps=1))
+    assert len(found) == 6
+    assert all(value > 0.0 for row in found.values() for value in row.values())
