@@ -122,7 +122,7 @@ class ModelConfig:
     backbone: str = "efficientnet_lite0"
     weights: str = "imagenet"
     rotation: str = "6d"
-    mode: Literal["regression", "classification", "coarse_to_fine"] = "regression"
+    mode: Literal["regression", "classification", "coarse_to_fine"] = "coarse_to_fine"
     bins: int = 8
     binning: str = "pose_kmeans"
     decoding: str = "mean"

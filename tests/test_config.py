@@ -29,6 +29,7 @@ SETTINGS = [
 ]
 SPECIAL = {  # another value than the default, where its type does not suggest one
     "output": "runs/a b",
+    "model.mode": "classification",  # a student needs bins
     "data.root": "data/with, comma: and 'quotes'",
     "data.intrinsics": (525.5, 526.0, 320.0, 240.0, 640, 480),
     "data.camera": (175.5, 175.25, 111.5, 83.5),

@@ -5,6 +5,7 @@ any finite vector, of any batch shape, and returns a rotation with a finite grad
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import roma
@@ -71,7 +72,16 @@ def rotation_from_9d(vector: Tensor) -> Tensor:
     by RoMa (Bregier, 3DV 2021), whose damped gradient is finite where the SVD's own is not.
     """
     _require_last_size(vector, 9)
+    if torch.is_inference_mode_enabled() and not torch.compiler.is_compiling():
+        _fill_cache_of_roma(vector.device)
     return roma.special_procrustes(_divide_by_largest(vector).unflatten(-1, (3, 3)))
+
+
+@cache
+def _fill_cache_of_roma(device: torch.device) -> None:
+    """RoMa keeps a constant from its first call; one of inference mode would break any training."""
+    with torch.inference_mode(False):
+        roma.special_procrustes(torch.eye(3, device=device).unsqueeze(0))
 
 
 def rotation_to_9d(rotation: Tensor) -> Tensor:

@@ -112,7 +112,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "train again with this version"
         )
     try:
-        config = config_from_dict(content["config"])
+        settings = content["config"]
+        # Before there were viewpoint bins, every network regressed.
+        config = config_from_dict(
+            {**settings, "model": {"mode": "regression", **settings["model"]}}
+        )
         network = PoseNetwork(config.model, config.data, weights="none")
         network.load_state_dict(content["network"])
         return Checkpoint(

@@ -85,6 +85,7 @@ def train(room, tmp_path_factory):
             "augment.fill_from": 1,
             "model.backbone": "mobilenet_v3_small",
             "model.weights": "none",
+            "model.mode": "regression",
             "optimization.epochs": EPOCHS,
             "optimization.batch_size": 4,
             "trainer.accelerator": "cpu",
@@ -247,7 +248,9 @@ def test_equal_seeds_train_equal_weights(trained, train, tmp_path):
 
 @pytest.mark.parametrize("weighting", ["learned", "fixed"])
 def test_loss_weights_are_never_decayed(weighting):
-    network = PoseNetwork(ModelConfig("mobilenet_v3_small", "none"), DataConfig())
+    network = PoseNetwork(
+        ModelConfig("mobilenet_v3_small", "none", mode="regression"), DataConfig()
+    )
     loss, optimization = LossConfig(weighting=weighting), OptimizationConfig(weight_decay=0.1)
     module = TrainingModule(network, loss, optimization, total_steps=10)
     groups = module.configure_optimizers()["optimizer"].param_groups

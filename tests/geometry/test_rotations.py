@@ -1,6 +1,8 @@
 """Every row of REPRESENTATIONS against scipy, target T7, and the mean rotation."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -222,3 +224,17 @@ def test_mean_rotation_in_batches():
     mean = mean_rotation(rotation)
     assert mean.shape == (2, 3, 3, 3)
     torch.testing.assert_close(mean[1, 2], mean_rotation(rotation[1, 2]))
+
+
+def test_a_first_prediction_in_inference_mode_does_not_break_training():
+    """In a process of its own: what RoMa keeps from its first call must serve autograd too."""
+    program = """
+import torch
+from posenet.geometry import rotation_from_9d
+with torch.inference_mode():
+    rotation_from_9d(torch.randn(2, 9))
+vector = torch.randn(2, 9, requires_grad=True)
+rotation_from_9d(vector).sum().backward()
+assert vector.grad.isfinite().all()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -2,26 +2,28 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from posenet import Localizer
 from posenet.cli import main
 from posenet.config import Config, DataConfig, ModelConfig
-from posenet.datasets.resampling import UNSEEN
+from posenet.datasets.images import read_image
+from posenet.datasets.resampling import UNSEEN, resample_image
 from posenet.errors import DataError, UsageError
-from posenet.geometry import Intrinsics, Pose, rotation_from_rotvec
+from posenet.geometry import Distortion, Intrinsics, Pose, rotation_from_rotvec
 from posenet.inference.localizer import find_images
 from posenet.models.checkpoint import Checkpoint, save_checkpoint
 from posenet.models.network import PoseNetwork
 
 DATA = DataConfig(width=64, height=48)
-MODEL = ModelConfig(backbone="mobilenet_v3_small", weights="none")
+MODEL = ModelConfig(backbone="mobilenet_v3_small", weights="none", mode="regression")
 CAMERA = Intrinsics(525.0, 525.0, 320.0, 240.0, 640, 480)
 
 
@@ -188,3 +190,85 @@ def test_hypotheses_that_make_no_sense_are_bad_usage(with_bins, tmp_path, capsys
 def test_a_network_without_bins_has_no_hypotheses(network):
     with pytest.raises(UsageError, match=r"predicts one pose; train one with --model.mode coarse"):
         localizer_for(network).predict_hypotheses(picture(640, 480), 1)
+
+
+# --- which camera took an image ---------------------------------------------------------------
+
+
+def write_photo(path, width, height, focal_35_mm=None):
+    image = Image.fromarray(picture(width, height))
+    exif = image.getexif()
+    if focal_35_mm is not None:
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = focal_35_mm
+    image.save(path, exif=exif)
+    return path
+
+
+def camera_told(network, path, known=None):
+    return localizer_for(network).camera_of(read_image(path), path, known)
+
+
+def test_a_given_camera_is_believed(network, tmp_path):
+    path = write_photo(tmp_path / "a.jpg", 1280, 960, 26)
+    found = camera_told(network, path, Intrinsics(500, 510, 320, 240, 640, 480))
+    assert found.source == "given"
+    assert found.intrinsics == Intrinsics(1000.0, 1020.0, 640.5, 480.5, 1280, 960)
+
+
+def test_exif_is_believed_where_the_training_camera_cannot_have_taken_the_image(network, tmp_path):
+    upright = camera_told(network, write_photo(tmp_path / "a.jpg", 480, 640, 28))
+    assert upright.source == "exif"
+    assert upright.intrinsics.focal_x == pytest.approx(28 / 43.2666 * 800)
+    assert (upright.intrinsics.center_x, upright.intrinsics.center_y) == (239.5, 319.5)
+    longer = 2.0 * CAMERA.focal_x / 800 * 43.2666
+    found = camera_told(network, write_photo(tmp_path / "b.jpg", 640, 480, round(longer)))
+    assert found.source == "exif"
+    same = CAMERA.focal_x / 800 * 43.2666
+    found = camera_told(network, write_photo(tmp_path / "c.jpg", 640, 480, round(same)))
+    assert found.source == "training"  # calibrated, which EXIF is not
+
+
+@pytest.mark.parametrize("focal", [None, 0])
+def test_without_a_focal_length_the_training_camera_is_assumed(network, tmp_path, focal):
+    path = write_photo(tmp_path / "a.jpg", 1024, 768, focal)
+    assert camera_told(network, path) == (CAMERA.resized(1024, 768), "training")
+    assert camera_told(network, write_photo(tmp_path / "b.jpg", 768, 1024)).source == "guessed"
+
+
+def test_an_image_of_a_longer_lens_is_shown_at_the_training_cameras_scale(network):
+    """A circle of 0.1 rad has the same size whichever camera took it."""
+    localizer = localizer_for(network)
+    widths = []
+    for factor in (1.0, 2.0):
+        focal = factor * CAMERA.focal_x
+        image = np.zeros((480, 640, 3), np.uint8)
+        cv2.circle(image, (320, 240), round(0.1 * focal), (255, 255, 255), -1)
+        camera = Intrinsics(focal, focal, 319.5, 239.5, 640, 480)
+        white = localizer.fit(image, camera)[..., 0] > 128
+        white &= ~(localizer.fit(image, camera) == UNSEEN).all(axis=-1)
+        widths.append(np.flatnonzero(white.any(axis=0)).size)
+    assert abs(widths[0] - widths[1]) <= 1
+    assert widths[0] > 5
+
+
+def test_a_training_lens_is_taken_out_of_new_images_of_its_camera(network):
+    lens = Distortion("radial_tangential", (-0.3, 0.1, 0.0, 0.0))
+    config = Config(data=DATA, model=MODEL)
+    checkpoint = Checkpoint(network, config, CAMERA, "room", 1, lens)
+    localizer = Localizer(checkpoint, "cpu")
+    image = picture(640, 480)
+    expected = resample_image(image, CAMERA, lens, CAMERA.resized(DATA.width, DATA.height))
+    np.testing.assert_array_equal(localizer.fit(image), expected)
+    other = replace(CAMERA, focal_x=CAMERA.focal_x * 1.2)
+    plain = resample_image(image, other, None, CAMERA.resized(DATA.width, DATA.height))
+    np.testing.assert_array_equal(localizer.fit(image, other), plain)
+
+
+def test_predictions_are_in_the_world_whatever_the_networks_origin(network):
+    config = Config(data=DATA, model=MODEL)
+    here = Localizer(Checkpoint(network, config, CAMERA, "room", 1), "cpu")
+    origin = (4.5e6, 6.1e5, -3.0)
+    there = Localizer(Checkpoint(network, config, CAMERA, "room", 1, origin=origin), "cpu")
+    image = picture(640, 480)
+    moved = there.predict(image).translation - here.predict(image).translation
+    np.testing.assert_allclose(moved.numpy(), [origin], rtol=1e-15)

@@ -8,7 +8,7 @@ import torch
 
 from posenet.config import Config, DataConfig, ModelConfig
 from posenet.errors import CheckpointError
-from posenet.geometry import Intrinsics
+from posenet.geometry import Distortion, Intrinsics
 from posenet.models.checkpoint import (
     CHECKPOINT_FORMAT,
     CONVENTION,
@@ -24,7 +24,7 @@ CONFIG = Config(
     seed=3,
     data=DataConfig(root="somewhere", width=64, height=48, intrinsics=(60, 61, 32, 24, 64, 48)),
     # These weights are gone by the time the checkpoint is read, and must not be asked for.
-    model=ModelConfig(backbone="mobilenet_v3_small", weights="none", channels=8),
+    model=ModelConfig(backbone="mobilenet_v3_small", weights="none", mode="regression", channels=8),
 )
 
 
@@ -57,7 +57,9 @@ def test_what_is_saved_comes_back(checkpoint, path):
 
 
 def test_a_checkpoint_does_not_need_the_weights_it_started_from(checkpoint, tmp_path):
-    model = ModelConfig("mobilenet_v3_small", weights="gone/weights.pth", channels=8)
+    model = ModelConfig(
+        "mobilenet_v3_small", weights="gone/weights.pth", mode="regression", channels=8
+    )
     config = Config(data=CONFIG.data, model=model)
     save_checkpoint(tmp_path / "best.pt", checkpoint._replace(config=config))
     loaded = load_checkpoint(tmp_path / "best.pt")
@@ -229,3 +231,21 @@ def test_a_folder_without_a_checkpoint_is_no_run(tmp_path, present):
 
 def test_a_file_stands_for_itself(tmp_path):
     assert find_checkpoint(tmp_path / "any.pt") == tmp_path / "any.pt"
+
+
+def test_a_checkpoint_from_before_bins_and_lenses_is_read(path):
+    """The first ones had neither a mode nor a lens, a metric or an origin."""
+    content = torch.load(path, weights_only=True)
+    del content["config"]["model"]["mode"]
+    change(path, config=content["config"], distortion=..., metric=..., origin=...)
+    loaded = load_checkpoint(path)
+    assert loaded.config.model.mode == "regression"
+    assert (loaded.distortion, loaded.metric, loaded.origin) == (None, True, (0.0, 0.0, 0.0))
+
+
+def test_lens_scale_and_origin_travel(checkpoint, tmp_path):
+    lens = Distortion("fisheye", (0.1, -0.02, 0.003, 0.0))
+    there = checkpoint._replace(distortion=lens, metric=False, origin=(4.5e6, -2.0, 7.0))
+    save_checkpoint(tmp_path / "best.pt", there)
+    loaded = load_checkpoint(tmp_path / "best.pt")
+    assert loaded._replace(network=None) == there._replace(network=None)

@@ -22,6 +22,7 @@ ALL_REPRESENTATIONS = pytest.mark.parametrize("rotation", REPRESENTATIONS)
 def make_network(data: DataConfig = DATA, **settings) -> PoseNetwork:
     torch.manual_seed(0)
     defaults = {"backbone": "mobilenet_v3_small", "weights": "none", "channels": CHANNELS}
+    defaults["mode"] = "regression"
     return PoseNetwork(ModelConfig(**defaults | settings), data)
 
 
@@ -132,7 +133,7 @@ def test_statistics_travel_with_the_weights(rotation, tmp_path):
     assert {*statistics, "pixel_mean", "pixel_std"} <= state.keys()
     torch.manual_seed(1)
     other = PoseNetwork(
-        ModelConfig("mobilenet_v3_small", "none", rotation, channels=CHANNELS), DATA
+        ModelConfig("mobilenet_v3_small", "none", rotation, "regression", channels=CHANNELS), DATA
     )
     other.load_state_dict(state)
     with torch.inference_mode():

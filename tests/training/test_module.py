@@ -19,7 +19,9 @@ from posenet.training.module import TrainingModule
 
 
 def make_network() -> PoseNetwork:
-    model = ModelConfig(backbone="mobilenet_v3_small", weights="none", frozen_share=0.1)
+    model = ModelConfig(
+        backbone="mobilenet_v3_small", weights="none", mode="regression", frozen_share=0.1
+    )
     return PoseNetwork(model, DataConfig(width=64, height=48))
 
 
