@@ -1,14 +1,23 @@
 """Dataset formats: one file each holds all that is known of it. A configuration names a row.
 
 A reader gives every frame that the dataset lists, in order within each sequence, whether or not its
-image is there: what to do about a missing one is decided in one place, the loader.
+image is there: what to do about a missing one is decided in one place, the loader. A frame is named
+by its path below the dataset's folder as the dataset lists it, or, where nothing lists it, by its
+sequence and number.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from posenet.datasets.formats.cambridge import looks_like_cambridge, read_cambridge
+from posenet.datasets.formats.colmap import looks_like_colmap, read_colmap
+from posenet.datasets.formats.kitti import looks_like_kitti, read_kitti
+from posenet.datasets.formats.poses_csv import looks_like_poses_csv, read_poses_csv
 from posenet.datasets.formats.seven_scenes import looks_like_seven_scenes, read_seven_scenes
+from posenet.datasets.formats.transforms import looks_like_transforms, read_transforms
+from posenet.datasets.formats.tum import looks_like_tum, read_tum
+from posenet.datasets.formats.twelve_scenes import looks_like_twelve_scenes, read_twelve_scenes
 from posenet.datasets.frame import Frame
 from posenet.errors import DataError, look_up
 
@@ -34,6 +43,21 @@ FORMATS: dict[str, Format] = {
     "seven_scenes": Format(
         read_seven_scenes, looks_like_seven_scenes, "TrainSplit.txt and seq-XX/", metric=True
     ),
+    "twelve_scenes": Format(
+        read_twelve_scenes, looks_like_twelve_scenes, "split.txt and data/", metric=True
+    ),
+    "cambridge": Format(
+        read_cambridge, looks_like_cambridge, "dataset_train.txt and seqX/", metric=True
+    ),
+    "colmap": Format(
+        read_colmap, looks_like_colmap, "sparse/0/images.bin (or .txt) and images/", metric=False
+    ),
+    "transforms": Format(
+        read_transforms, looks_like_transforms, "transforms.json or its _train", metric=False
+    ),
+    "tum": Format(read_tum, looks_like_tum, "rgb.txt and groundtruth.txt", metric=True),
+    "kitti": Format(read_kitti, looks_like_kitti, "sequences/XX/ and poses/XX.txt", metric=True),
+    "csv": Format(read_poses_csv, looks_like_poses_csv, "poses.csv", metric=True),
 }
 
 

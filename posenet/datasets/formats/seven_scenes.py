@@ -10,22 +10,17 @@ import re
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from numpy.typing import NDArray
 
+from posenet.datasets.formats.parsing import fit_camera, poses_from_matrices, quote
 from posenet.datasets.frame import DepthCamera, Frame
 from posenet.errors import DataError
-from posenet.geometry import Intrinsics, Pose, pose_from_matrix
+from posenet.geometry import Intrinsics
 
 COLOR_CAMERA = Intrinsics(525.0, 525.0, 320.0, 240.0, 640, 480)
 DEPTH_CAMERA = DepthCamera(Intrinsics(585.0, 585.0, 320.0, 240.0, 640, 480), (0.025, 0.0, 0.0))
 SPLIT_FILES = {"train": "TrainSplit.txt", "test": "TestSplit.txt"}
-# A rotation further than this from SO(3) (Frobenius norm) is no rotation with noise.
-# The worst label of the original dataset is at about 0.05.
-MAX_ROTATION_DEFECT = 0.2
-# Images whose proportions differ by less than this from the camera's differ by a rounded pixel.
-SAME_ASPECT = 0.01
-TURNED_BY_EXIF = (5, 6, 7, 8)  # orientations in which width and height change places
+POSE_CURE = "restore the file or remove the frame"
 _COLOR = re.compile(r"frame-(\d+)\.color\.(png|jpg)")
 
 
@@ -84,7 +79,7 @@ def _sequences(path: Path) -> list[str]:
             "each with a line such as 'sequence1' per sequence"
         )
     # Bytes that are no text must not raise: the line is then refused below.
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     names = []
     for number, line in enumerate(lines, start=1):
         line = line.strip()
@@ -110,26 +105,19 @@ def _read_sequence(
             f"{root / SPLIT_FILES[split]}: names {sequence}, but {folder} does not exist; "
             "unpack its zip file there or remove the line"
         )
-    images: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _COLOR.fullmatch(path.name)
-        if match:  # where both exist, the png (sorted last) is the original
-            images[int(match[1])] = path
-    if not images:
-        raise DataError(
-            f"{folder}: holds no frame-XXXXXX.color.png or .jpg; "
-            "unpack the sequence's zip file there"
-        )
-    intrinsics = _fit_camera(camera, next(iter(images.values())))
+    images = find_color_images(folder)
+    intrinsics = fit_camera(camera, next(iter(images.values())))
+    pose_paths = [folder / f"frame-{number}.pose.txt" for number in images]
+    matrices = np.stack([read_pose_matrix(path) for path in pose_paths])
+    poses = poses_from_matrices(matrices, [str(path) for path in pose_paths], POSE_CURE)
     frames = []
-    for _, image_path in sorted(images.items()):
-        stem = image_path.name.split(".")[0]
-        depth_path = folder / f"{stem}.depth.png"
+    for (number, image_path), pose in zip(images.items(), poses, strict=True):
+        depth_path = folder / f"frame-{number}.depth.png"
         frames.append(
             Frame(
-                name=f"{sequence}/{stem}",
+                name=f"{sequence}/frame-{number}",
                 image_path=image_path,
-                pose=_read_pose(folder / f"{stem}.pose.txt"),
+                pose=pose,
                 intrinsics=intrinsics,
                 sequence=sequence,
                 split=split,
@@ -140,48 +128,39 @@ def _read_sequence(
     return frames
 
 
-def _fit_camera(camera: Intrinsics, path: Path) -> Intrinsics:
-    """The camera at the size of an image, which must have its proportions."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED_BY_EXIF:
-                width, height = height, width
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{path}: not a readable image ({error}); download it again") from error
-    if abs(width / height / (camera.width / camera.height) - 1.0) > SAME_ASPECT:
+def find_color_images(folder: Path) -> dict[str, Path]:
+    """The colour images of a folder by their number as it is written, in order.
+
+    Raises:
+        DataError: It holds none.
+    """
+    images: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = _COLOR.fullmatch(path.name)
+        if match:  # where both exist, the png (sorted last) is the original
+            images[match[1]] = path
+    if not images:
         raise DataError(
-            f"{path}: expected an image with the proportions of the {camera.width}x{camera.height} "
-            f"camera, found {width}x{height}; give the camera that took it with "
-            '--data.intrinsics "[fx, fy, cx, cy, width, height]"'
+            f"{folder}: holds no frame-XXXXXX.color.png or .jpg; "
+            "unpack the sequence's zip file there"
         )
-    return camera.resized(width, height)
+    return dict(sorted(images.items(), key=lambda item: (int(item[0]), item[0])))
 
 
-def _read_pose(path: Path) -> Pose:
-    cure = "restore the file or remove the frame"
+def read_pose_matrix(path: Path) -> NDArray[np.float64]:
+    """The 4x4 numbers of a pose file, finite or not, (4, 4).
+
+    Raises:
+        DataError: It is missing or holds something else.
+    """
     if not path.is_file():
-        raise DataError(f"{path}: missing, every colour image needs a pose; {cure}")
+        raise DataError(f"{path}: missing, every colour image needs a pose; {POSE_CURE}")
     try:
-        matrix = np.array([float(word) for word in path.read_text(encoding="utf-8").split()])
+        matrix = np.array([float(word) for word in path.read_text(encoding="utf-8-sig").split()])
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: expected 4x4 numbers, found something else ({error}); {cure}"
+            f"{path}: expected 4x4 numbers, found something else ({quote(str(error))}); {POSE_CURE}"
         ) from error
     if matrix.size != 16:
-        raise DataError(f"{path}: expected 4x4 numbers, found {matrix.size} of them; {cure}")
-    matrix = matrix.reshape(4, 4)
-    if not np.isfinite(matrix).all():
-        raise DataError(f"{path}: the pose is not finite (tracking was lost?); {cure}")
-    rotation = matrix[:3, :3]
-    defect = np.linalg.norm(rotation.T @ rotation - np.eye(3))
-    if defect > MAX_ROTATION_DEFECT or np.linalg.det(rotation) < 0:
-        raise DataError(
-            f"{path}: expected a rotation in the upper left 3x3, found a matrix with determinant "
-            f"{np.linalg.det(rotation):.3f} and |RtR - I| = {defect:.3f}; {cure}"
-        )
-    if not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0), atol=1e-6):
-        raise DataError(
-            f"{path}: expected the last row 0 0 0 1, found {matrix[3].tolist()}; {cure}"
-        )
-    return pose_from_matrix(torch.from_numpy(matrix))
+        raise DataError(f"{path}: expected 4x4 numbers, found {matrix.size} of them; {POSE_CURE}")
+    return matrix.reshape(4, 4)
