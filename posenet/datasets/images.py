@@ -27,8 +27,6 @@ IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".
 INVALID_DEPTH_MM = 65535
 FULL_FRAME_DIAGONAL_MM = 43.2666
 _FOCAL_35_MM = ExifTags.Base.FocalLengthIn35mmFilm
-# Images whose proportions differ by less than this from their camera's differ by a rounded pixel.
-SAME_ASPECT = 0.01
 CACHE_FORMAT = 4
 
 Report = Callable[[int, int], None]
@@ -204,7 +202,7 @@ def _camera_of(frame: Frame, width: int, height: int) -> Intrinsics:
     known = frame.intrinsics
     if (width, height) == (known.width, known.height):
         return known
-    if abs(width / height / (known.width / known.height) - 1.0) > SAME_ASPECT:
+    if not known.has_proportions(width, height):
         raise DataError(
             f"{frame.image_path}: expected {known.width}x{known.height} pixels, or their "
             f"proportions, like its camera in {frame.sequence}, found {width}x{height}; give "

@@ -216,8 +216,14 @@ def _training_camera(frames: Sequence[Frame], config: DataConfig) -> Intrinsics:
 
 
 def _with_images(frames: list[Frame], root: str) -> list[Frame]:
-    """The frames whose image is there."""
-    present = [frame for frame in frames if frame.image_path.is_file()]
+    """The frames whose image is there; one whose depth image is not has no depth."""
+    present = [
+        replace(frame, depth_path=None)
+        if frame.depth_path is not None and not frame.depth_path.is_file()
+        else frame
+        for frame in frames
+        if frame.image_path.is_file()
+    ]
     if present:
         return present
     raise DataError(

@@ -35,6 +35,13 @@ class Intrinsics:
             ]
         )
 
+    def has_proportions(self, width: int, height: int) -> bool:
+        """Whether an image of this size is as wide for its height as the camera's own.
+
+        Proportions that differ by less than a hundredth differ by a rounded pixel.
+        """
+        return abs(width / height / (self.width / self.height) - 1.0) <= 0.01
+
     def resized(self, width: int, height: int) -> "Intrinsics":
         """Intrinsics of the same image resized to ``width`` x ``height`` pixels."""
         scale_x, scale_y = width / self.width, height / self.height

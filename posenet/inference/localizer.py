@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from posenet.datasets.images import IMAGE_SUFFIXES, SAME_ASPECT, exif_focal_px, read_image
+from posenet.datasets.images import IMAGE_SUFFIXES, exif_focal_px, read_image
 from posenet.datasets.resampling import resample_image
 from posenet.errors import DataError, UsageError
 from posenet.geometry import Intrinsics, Pose
@@ -245,7 +245,7 @@ class Localizer:
             return ImageCamera(known.resized(width, height), "given")
         trained = self.checkpoint.intrinsics
         focal = exif_focal_px(path) if path is not None else None
-        if abs(width / height / (trained.width / trained.height) - 1.0) < SAME_ASPECT:
+        if trained.has_proportions(width, height):
             same = trained.resized(width, height)
             if focal is None or abs(focal / same.focal_x - 1.0) < _SAME_FOCAL:
                 return ImageCamera(same, "training")

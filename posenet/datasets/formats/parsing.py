@@ -35,8 +35,6 @@ Key = TypeVar("Key", bound=Hashable)
 MAX_ROTATION_DEFECT = 0.2
 # Quaternions are stored with four decimals or more; this far from unit length is something else.
 MAX_LENGTH_DEFECT = 1e-3
-# Images whose proportions differ by less than this from the camera's differ by a rounded pixel.
-SAME_ASPECT = 0.01
 MAX_SIDE = 1_000_000  # pixels; more is a corrupt file
 MAX_NAME, MAX_PATH = 255, 2048  # bytes; longer ones fail on some or all file systems
 TURNED_BY_EXIF = (5, 6, 7, 8)  # orientations in which width and height change places
@@ -288,7 +286,7 @@ def fit_camera(camera: Intrinsics, path: Path) -> Intrinsics:
     if size is None:
         return camera
     width, height = size
-    if abs(width / height / (camera.width / camera.height) - 1.0) > SAME_ASPECT:
+    if not camera.has_proportions(width, height):
         raise DataError(
             f"{path}: expected an image with the proportions of the {camera.width}x{camera.height} "
             f"camera, found {width}x{height}; give the camera that took it with "
