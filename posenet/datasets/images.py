@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import socket
@@ -113,10 +114,37 @@ class CachedImages(NamedTuple):
     unreadable: Mapping[int, str] = MappingProxyType({})
     unreadable_depth: Mapping[int, str] = MappingProxyType({})
 
+    def color_image(self, index: int) -> NDArray[np.uint8]:
+        """A copy of one image; unlike a view of the map, it costs no memory once it is gone."""
+        return _copy_row(self.color, index)
+
+    def depth_image(self, index: int) -> NDArray[np.uint16]:
+        """A copy of one depth image."""
+        return _copy_row(self.depth, index)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Reopen by name."""
         depth = Path(self.depth.filename) if isinstance(self.depth, np.memmap) else None
         return _open_cache, (Path(self.color.filename), depth)
+
+
+def _copy_row(array: NDArray[Any], index: int) -> NDArray[Any]:
+    """A row of a mapped array, whose pages then no longer count as this process's memory.
+
+    They stay in the system's cache of the file while there is room, so that reading them again is
+    as fast; without this, a process seems to grow by every image it has ever read.
+    """
+    row = np.array(array[index])
+    if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        # np.memmap maps from the page that the array begins in, and the array's own first byte is
+        # this far behind it.
+        behind = array.offset % mmap.ALLOCATIONGRANULARITY
+        start = behind + index * row.nbytes
+        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (start + row.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if last > first:
+            array._mmap.madvise(mmap.MADV_DONTNEED, first, last - first)
+    return row
 
 
 def cache_images(

@@ -256,7 +256,7 @@ class _PosedImages:
     def view(self, index: int) -> View:
         seen = seen_pixels(*self.lenses[index], self.intrinsics)
         return View(
-            np.array(self.images.color[index]),
+            self.images.color_image(index),
             self.rotations[index],
             self.translations[index],
             None if seen.all() else seen,
@@ -265,7 +265,7 @@ class _PosedImages:
     def depth(self, index: int) -> NDArray[np.uint16] | None:
         if self.images.depth is None or not self.has_depth[index]:
             return None
-        return np.asarray(self.images.depth[index])
+        return self.images.depth_image(index)
 
 
 class PlainDataset(Dataset[Sample]):

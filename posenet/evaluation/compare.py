@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from posenet.errors import DataError, UsageError
@@ -96,7 +95,7 @@ def measure_latency(opened: OpenedRun) -> float:
 
     It depends on the machine and on what else runs there: compare figures of one call only.
     """
-    image = np.array(opened.scene.images.color[opened.indices[0]])[None]
+    image = opened.scene.images.color_image(opened.indices[0])[None]
     times = []
     for _ in range(_WARMUP + _TIMED):
         start = time.perf_counter()

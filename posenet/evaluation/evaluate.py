@@ -72,10 +72,8 @@ class OpenedRun(NamedTuple):
 
     def predict(self, batch_size: int = 32) -> Prediction:
         """What the network makes of the frames."""
-        color = self.scene.images.color
-        return self.localizer.predict_fully(
-            (np.asarray(color[i]) for i in self.indices), batch_size
-        )
+        read = self.scene.images.color_image
+        return self.localizer.predict_fully((read(i) for i in self.indices), batch_size)
 
 
 def open_run(run: Path, root: str | None = None, split: str = "test") -> OpenedRun:
@@ -285,9 +283,9 @@ def _baselines(scene: Scene, indices: list[int]) -> tuple[Pose, dict[str, Pose]]
     """Training poses, and predictions from all training frames, those held out included."""
     known = sorted(set(scene.split.train + scene.split.validation) - set(indices)) or indices
     train = stack_poses([scene.frames[i].pose for i in known])
-    color = scene.images.color
+    read = scene.images.color_image
     return train, {
-        NEAREST: nearest_image_pose((color[i] for i in known), train, (color[i] for i in indices)),
+        NEAREST: nearest_image_pose((read(i) for i in known), train, (read(i) for i in indices)),
         MEAN: mean_pose(train, len(indices)),
     }
 

@@ -72,7 +72,7 @@ def require_fit_teacher(teacher: Localizer, config: Config, scene: Scene) -> Non
             f"those of {config.data.root} from {tuple(scene.origin.tolist())}; train the teacher "
             "on the same frames"
         )
-    images = (np.asarray(scene.images.color[scene.split.train[i]]) for i in chosen)
+    images = (scene.images.color_image(scene.split.train[i]) for i in chosen)
     poses = stack_poses([scene.frames[i].pose for i in scene.split.train])
     truth = Pose(poses.rotation[chosen], poses.translation[chosen])
     teacher_m, teacher_deg = _medians(teacher.predict_fully(images).pose, truth)

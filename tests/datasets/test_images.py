@@ -3,7 +3,10 @@
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -305,3 +308,25 @@ def test_repeated_images_have_equal_digests(tiny_scene, tmp_path):
     assert digests[3] == digests[4]
     assert len(set(digests)) == 8
     assert digests[3] == content_digest(folder / "frame-000000.color.jpg")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_a_process_does_not_grow_by_the_images_it_has_read(tmp_path):
+    """150 MB of images are read one by one, in a process of its own."""
+    array = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, (1000, 224, 224, 3))
+    array[:] = np.arange(1000, dtype=np.uint16).astype(np.uint8)[:, None, None, None]
+    array.flush()
+    program = f"""
+import numpy as np, resource
+from posenet.datasets.images import CachedImages
+images = CachedImages(np.load({str(tmp_path / "x.npy")!r}, mmap_mode="r"), None, [])
+def resident():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * resource.getpagesize() / 1e6
+before = resident()
+for index in (*range(1000), 999, 500, 0):
+    assert (images.color_image(index) == index % 256).all()
+print(resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert float(done.stdout) < 15.0
