@@ -7,11 +7,12 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ INVALID_DEPTH_MM = 65535
 FULL_FRAME_DIAGONAL_MM = 43.2666
 _FOCAL_35_MM = ExifTags.Base.FocalLengthIn35mmFilm
 CACHE_FORMAT = 4
+_DECODED_AHEAD = 32  # images
 
 Report = Callable[[int, int], None]
 
@@ -140,10 +142,8 @@ def _copy_row(array: NDArray[Any], index: int) -> NDArray[Any]:
         # this far behind it.
         behind = array.offset % mmap.ALLOCATIONGRANULARITY
         start = behind + index * row.nbytes
-        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-        last = (start + row.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-        if last > first:
-            array._mmap.madvise(mmap.MADV_DONTNEED, first, last - first)
+        first = start // mmap.PAGESIZE * mmap.PAGESIZE
+        array._mmap.madvise(mmap.MADV_DONTNEED, first, start + row.nbytes - first)
     return row
 
 
@@ -309,11 +309,11 @@ class _Build(NamedTuple):
             _remove_left_over(path)
             with tempfile.TemporaryDirectory(prefix=_building(), dir=path.parent) as scratch:
                 array_path, json_path = Path(scratch) / path.name, Path(scratch) / sidecar.name
-                array = np.lib.format.open_memmap(
-                    array_path, "w+", dtype, (len(self.frames), *shape)
-                )
-                json_path.write_text(json.dumps(self._fill(array, load)))
-                array.flush()
+                with array_path.open("wb") as file:
+                    known = self._fill(file, load, shape, np.dtype(dtype))
+                    file.flush()
+                    os.fsync(file.fileno())
+                json_path.write_text(json.dumps(known))
                 array_path.replace(path)
                 json_path.replace(sidecar)  # last: a reader asks for both
         except OSError as error:
@@ -323,27 +323,35 @@ class _Build(NamedTuple):
             ) from error
 
     def _fill(
-        self, array: NDArray[Any], load: Callable[[Frame], tuple[NDArray[Any], str]]
+        self,
+        file: BinaryIO,
+        load: Callable[[Frame], tuple[NDArray[Any], str]],
+        shape: tuple[int, ...],
+        dtype: np.dtype,
     ) -> dict[str, Any]:
+        """Write the rows one after the other; mapped, they would all count as memory."""
+        header = {"descr": dtype.str, "fortran_order": False, "shape": (len(self.frames), *shape)}
+        np.lib.format.write_array_header_2_0(file, header)
+        nothing = np.zeros(shape, dtype)
         digests: list[str] = []
         unreadable: dict[int, str] = {}
 
-        def decode(index: int) -> str | DataError:
+        def decode(frame: Frame) -> tuple[NDArray[Any], str] | DataError:
             try:
-                array[index], digest = load(self.frames[index])
+                return load(frame)
             except DataError as error:
                 return error
-            return digest
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the lock
-            for index, found in enumerate(pool.map(decode, range(len(self.frames)))):
+            decoded = _in_order(pool, decode, self.frames)
+            for index, found in enumerate(decoded):
+                row, digest = (nothing, "") if isinstance(found, DataError) else found
+                file.write(np.ascontiguousarray(row, dtype).tobytes())
+                digests.append(digest)
                 if isinstance(found, DataError):
                     unreadable[index] = str(found)
-                    # Enough are lost already: no need to look at the others.
-                    if len(unreadable) > (1.0 - self.least_readable) * len(self.frames):
-                        pool.shutdown(cancel_futures=True)
-                        self._require_readable(unreadable)
-                digests.append("" if isinstance(found, DataError) else found)
+                    # Once too many are lost there is no need to look at the others.
+                    self._require_readable(unreadable)
                 if self.report is not None:
                     self.report(index + 1, len(self.frames))
         return {"digests": digests, "unreadable": unreadable}
@@ -358,6 +366,23 @@ class _Build(NamedTuple):
                 f"data.least_readable is {self.least_readable:g})"
             )
         raise DataError(first)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]
+) -> Iterator[Any]:
+    """Results in order, never more than a few ahead: ``pool.map`` would hold all of them."""
+    waiting: deque[Future[Any]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= _DECODED_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _building() -> str:
