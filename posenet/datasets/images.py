@@ -31,6 +31,7 @@ FULL_FRAME_DIAGONAL_MM = 43.2666
 _FOCAL_35_MM = ExifTags.Base.FocalLengthIn35mmFilm
 CACHE_FORMAT = 4
 _DECODED_AHEAD = 32  # images
+_FAULT_AROUND = 65536  # bytes; Linux's default
 
 Report = Callable[[int, int], None]
 
@@ -142,8 +143,11 @@ def _copy_row(array: NDArray[Any], index: int) -> NDArray[Any]:
         # this far behind it.
         behind = array.offset % mmap.ALLOCATIONGRANULARITY
         start = behind + index * row.nbytes
-        first = start // mmap.PAGESIZE * mmap.PAGESIZE
-        array._mmap.madvise(mmap.MADV_DONTNEED, first, start + row.nbytes - first)
+        # A fault brings in the pages around it too.
+        first = start // _FAULT_AROUND * _FAULT_AROUND
+        last = -(-(start + row.nbytes) // _FAULT_AROUND) * _FAULT_AROUND
+        last = min(last, len(array._mmap))
+        array._mmap.madvise(mmap.MADV_DONTNEED, first, last - first)
     return row
 
 
