@@ -16,7 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        words, settings = split_settings(words) if words[:1] == ["train"] else (words, [])
+        verb = words[0] if words else ""
+        words, settings = split_settings(words) if verb in ("train", "inspect") else (words, [])
         options = build_parser().parse_args(words)
         code = options.run(options, settings)
         sys.stdout.flush()  # here, where a closed pipe is caught
@@ -43,12 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+_CAMERA = "FX,FY,CX,CY,WIDTH,HEIGHT"
+
+
 def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Take the ``--group.name VALUE`` settings, known or not, out of a command line.
 
     argparse alone would take the value of a setting for the configuration file.
     """
     own = {"--resume", "--settings", "--debug", "--help"}
+    if words[0] == "inspect":
+        own |= {word for word in words if word.startswith("--") and "." not in word.split("=")[0]}
     rest: list[str] = []
     settings: list[str] = []
     remaining = iter(words)
@@ -93,6 +99,29 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--resume", action="store_true", help="continue an interrupted run")
     verb.add_argument("--settings", action="store_true", help="list every setting and exit")
 
+    verb = _add(
+        verbs, "inspect", _inspect, "are the poses of a dataset right? before training on it"
+    )
+    verb.add_argument("folder", metavar="FOLDER", help="the dataset")
+    verb.add_argument("--output", type=Path, help="folder for the page (inspection-NAME)")
+    verb.add_argument("--json", action="store_true", help="print inspection.json on stdout")
+
+    verb = _add(
+        verbs,
+        "convert",
+        _convert,
+        "poses of any format to any other",
+        epilog="Only poses are written; images stay where they are.",
+    )
+    verb.add_argument("source", metavar="SRC", type=Path, help="a dataset, or a file of poses")
+    verb.add_argument("destination", metavar="DST", type=Path, help="file or folder to make")
+    verb.add_argument("--to", required=True, help="csv, tum, colmap, transforms, kitti, ...")
+    verb.add_argument("--from", dest="from_format", default="auto", help="format of SRC (auto)")
+    verb.add_argument(
+        "--intrinsics", metavar=_CAMERA, type=_intrinsics, help="camera, where SRC knows none"
+    )
+    verb.add_argument("--force", action="store_true", help="replace DST")
+
     verb = _add(verbs, "evaluate", _evaluate, "measure a run on its test split")
     verb.add_argument("run_folder", metavar="RUN", type=Path, help="run folder or checkpoint file")
     verb.add_argument("--root", help="where the dataset lies now")
@@ -126,7 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     verb.add_argument(
         "--intrinsics",
-        metavar="FX,FY,CX,CY,WIDTH,HEIGHT",
+        metavar=_CAMERA,
         type=_intrinsics,
         help="camera of the images, pixels (from EXIF, else that of the training images)",
     )
@@ -182,6 +211,31 @@ def _train(options: argparse.Namespace, settings: list[str]) -> int:
     result = train(config, resume=options.resume)
     best = f"best epoch {result.best_epoch}, " if result.best_epoch else ""
     print(f"{result.folder}: {best}next: posenet evaluate {result.folder}", file=sys.stderr)
+    return 0
+
+
+def _inspect(options: argparse.Namespace, settings: list[str]) -> int:
+    from posenet.config import load_config
+    from posenet.inspection.run import run_inspect
+
+    for word in settings:
+        if not word.startswith("--data."):
+            raise UsageError(f"{word.split('=')[0]}: posenet inspect takes settings of data only")
+    config = load_config(None, [*settings, f"--data.root={options.folder}"])
+    return run_inspect(config.data, options.output, options.json)
+
+
+def _convert(options: argparse.Namespace, _: list[str]) -> int:
+    from posenet.conversion.convert import run_convert
+
+    run_convert(
+        options.source,
+        options.destination,
+        options.to,
+        options.from_format,
+        options.intrinsics,
+        options.force,
+    )
     return 0
 
 
