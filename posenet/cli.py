@@ -115,8 +115,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("source", metavar="SRC", type=Path, help="a dataset, or a file of poses")
     verb.add_argument("destination", metavar="DST", type=Path, help="file or folder to make")
-    verb.add_argument("--to", required=True, help="csv, tum, colmap, transforms, kitti, ...")
-    verb.add_argument("--from", dest="from_format", default="auto", help="format of SRC (auto)")
+    verb.add_argument(
+        "--to",
+        metavar="FORMAT",
+        required=True,
+        help="tum, colmap, transforms, csv, kitti, 7scenes or visloc",
+    )
+    verb.add_argument(
+        "--from",
+        metavar="FORMAT",
+        dest="from_format",
+        default="auto",
+        help="format of SRC (recognised by what is in it)",
+    )
     verb.add_argument(
         "--intrinsics", metavar=_CAMERA, type=_intrinsics, help="camera, where SRC knows none"
     )
