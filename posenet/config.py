@@ -36,7 +36,8 @@ class DataConfig:
             each sequence), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES, or random:FRACTION, whose
             test frames have near copies in training.
         validation: Which training frames choose the epoch: auto (the last training sequence, or a
-            tail where there is one), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES, or none.
+            tail where there is one), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES,
+            random:FRACTION, or none.
         drop_repeated: Leave out training frames whose image is byte for byte the one before.
         least_readable: Share of the images that must be readable; the others are left out.
         cache: Folder of the resized frames; the user's cache folder when omitted.
@@ -194,7 +195,8 @@ class OptimizationConfig:
 
     Attributes:
         epochs: Passes over the training frames.
-        views: Random views of each frame in one epoch.
+        views: Random views of each frame in one epoch; 0 for as many as make 500 of all frames, so
+            that an epoch of a small dataset is as long as one of a room.
         batch_size: Images a step.
         learning_rate: Peak rate of the head.
         backbone_rate: Peak rate of the backbone, as a share of the head's.
@@ -207,7 +209,7 @@ class OptimizationConfig:
     """
 
     epochs: int = 20
-    views: int = 1
+    views: int = 0
     batch_size: int = 32
     learning_rate: float = 1e-3
     backbone_rate: float = 0.3
@@ -387,7 +389,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "distill.temperature": (0.01, 1000),
     "distill.teacher_share": (0, 1),
     "optimization.epochs": (1, _ANY),
-    "optimization.views": (1, _ANY),
+    "optimization.views": (0, _ANY),
     "optimization.batch_size": (1, _ANY),
     "optimization.learning_rate": (1e-12, _ANY),
     "optimization.backbone_rate": (0, _ANY),

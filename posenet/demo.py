@@ -43,7 +43,7 @@ def demo_config(output: Path, seed: int) -> Config:
             noise=0.01,
         ),
         model=ModelConfig(backbone="efficientnet_lite0", weights="imagenet", frozen_share=0.2),
-        optimization=OptimizationConfig(epochs=24, batch_size=32, learning_rate=2e-3),
+        optimization=OptimizationConfig(epochs=24, views=1, batch_size=32, learning_rate=2e-3),
     )
 
 

@@ -77,7 +77,9 @@ def random_view(
     if depth is not None and rng.random() < config.depth_share:
         shift = random_shift(config, rng)
         moved, moved_seen = moved_view(DepthView(view, depth), intrinsics, turn, shift)
-        if 1.0 - moved_seen.mean() <= config.max_hole_share:
+        # An image's own padding is no hole of the rendering.
+        before = 1.0 if view.seen is None else view.seen.mean()
+        if 1.0 - moved_seen.mean() / before <= config.max_hole_share:
             new, seen = moved, moved_seen
     if find_others is not None:
         new = fill_unseen(new, seen, find_others(new), intrinsics)

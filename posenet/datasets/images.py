@@ -238,7 +238,8 @@ def _camera_of(frame: Frame, width: int, height: int) -> Intrinsics:
         raise DataError(
             f"{frame.image_path}: expected {known.width}x{known.height} pixels, or their "
             f"proportions, like its camera in {frame.sequence}, found {width}x{height}; give "
-            "images of another camera their own intrinsics, or their own sequence"
+            "images of another camera their own intrinsics or their own sequence, and strip EXIF "
+            "orientations where poses are of images as they are stored"
         )
     return known.resized(width, height)
 
@@ -306,8 +307,11 @@ class _Build(NamedTuple):
         """Write an array, unless it is there already."""
         sidecar = path.with_suffix(".json")
         if path.is_file() and sidecar.is_file():
-            self._require_readable(_read_sidecar(path)["unreadable"])
-            return
+            unreadable = _read_sidecar(path)["unreadable"]
+            # Rights and networks come and go without a file's changing.
+            if not any(self._can_read(load, index) for index in unreadable):
+                self._require_readable(unreadable)
+                return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_left_over(path)
@@ -359,6 +363,13 @@ class _Build(NamedTuple):
                 if self.report is not None:
                     self.report(index + 1, len(self.frames))
         return {"digests": digests, "unreadable": unreadable}
+
+    def _can_read(self, load: Callable[[Frame], tuple[NDArray[Any], str]], index: int) -> bool:
+        try:
+            load(self.frames[index])
+        except DataError:
+            return False
+        return True
 
     def _require_readable(self, unreadable: dict[int, str]) -> None:
         if len(unreadable) <= (1.0 - self.least_readable) * len(self.frames):

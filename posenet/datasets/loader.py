@@ -36,6 +36,9 @@ Array = NDArray[np.float64]
 # nearest ones are of the same sequence and have seen the same: choosing among all brings more.
 FILL_REACH = 1.0
 
+# Views in an epoch of a dataset that has fewer frames.
+EPOCH_VIEWS = 500
+
 # Scenes farther from the world's origin than so many times their extent get an origin of their own.
 _FAR_AWAY = 100.0
 
@@ -387,7 +390,17 @@ def training_loader(
     views: int,
     seed: int,
 ) -> DataLoader[Sample]:
-    """Shuffled batches of random views; a ragged last one is dropped, unless it is the only one."""
+    """Shuffled batches of random views; a ragged last one is dropped, unless it is the only one.
+
+    Args:
+        scene: The dataset.
+        data: Number of workers.
+        augment: The views.
+        batch_size: Images a batch.
+        views: Of each frame in one epoch; 0 for as many as make about ``EPOCH_VIEWS`` of all.
+        seed: Seed of order and views.
+    """
+    views = views or max(1, round(EPOCH_VIEWS / len(scene.split.train)))
     sampler = EpochSampler(scene.split.train, seed, views)
     return DataLoader(
         AugmentedDataset(scene, augment),

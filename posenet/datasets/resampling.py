@@ -27,8 +27,24 @@ SAME_CAMERA_PX = 0.5
 
 
 def common_lens(frames: Sequence[Frame]) -> tuple[Intrinsics, Distortion | None]:
-    """Camera and distortion of most frames; the first of equally frequent ones."""
-    return Counter((f.intrinsics, f.distortion) for f in frames).most_common(1)[0][0]
+    """Camera and distortion of most frames.
+
+    Where no camera took more than half of them, as when each image was calibrated by itself, the
+    one whose field of view is in the middle of those that stand as most do, upright or level.
+    """
+    counts = Counter((frame.intrinsics, frame.distortion) for frame in frames)
+    lens, most = counts.most_common(1)[0]
+    if 2 * most > len(frames):
+        return lens
+    upright = [frame.intrinsics.height > frame.intrinsics.width for frame in frames]
+    stands_so = sum(upright) * 2 > len(frames)
+    lenses = [
+        (frame.intrinsics, frame.distortion)
+        for frame, stands in zip(frames, upright, strict=True)
+        if stands == stands_so
+    ]
+    lenses.sort(key=lambda lens: lens[0].focal_x / lens[0].width)
+    return lenses[len(lenses) // 2]
 
 
 def is_plain_resize(

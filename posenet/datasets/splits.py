@@ -12,6 +12,7 @@ from posenet.errors import UsageError, suggest
 # left out, so that validation is not a memory test.
 AUTO_TAIL, AUTO_GAP = 0.15, 10
 AUTO_TEST_TAIL = 0.2
+SHORTEST_CUT = 5  # frames of a sequence that the automatic rules cut
 _EXPECTED = "auto, none, sequences:NAME,NAME, tail:FRACTION,gap:FRAMES or random:FRACTION"
 
 
@@ -43,13 +44,18 @@ def split_frames(
     Raises:
         UsageError: A rule is malformed, names an unknown sequence or leaves no frames.
     """
-    everything = [i for i in range(len(frames)) if usable is None or i in usable]
+    everything = list(range(len(frames)))
     own = any(frame.split is not None for frame in frames)
     if test == "auto" and own:
         tested = [i for i in everything if frames[i].split == "test"]
         train = [i for i in everything if frames[i].split == "train"]
+        if not train:
+            raise UsageError(
+                "data.split: the dataset gives no frame to train on; choose the test frames with "
+                "--data.split, such as tail:0.2,gap:10"
+            )
     else:
-        rule = _tail_rule(len(everything), AUTO_TEST_TAIL) if test == "auto" else test
+        rule = f"tail:{AUTO_TEST_TAIL},gap:auto" if test == "auto" else test
         chosen, left_out = _choose(frames, everything, rule, "data.split")
         tested = sorted(chosen)
         train = [i for i in everything if i not in chosen and i not in left_out]
@@ -63,7 +69,7 @@ def split_frames(
         # Sequences cut by the rule of testing all go on in the test frames.
         whole = [s for s in sequences if not any(frames[i].sequence == s for i in tested)]
         several = len(sequences) > 1 and sequences[-1] in whole
-        rule = f"sequences:{sequences[-1]}" if several else _tail_rule(len(train), AUTO_TAIL)
+        rule = f"sequences:{sequences[-1]}" if several else f"tail:{AUTO_TAIL},gap:auto"
     chosen, left_out = _choose(frames, train, rule, "data.validation")
     kept = [i for i in train if i not in chosen and i not in left_out]
     if digests is not None:
@@ -73,11 +79,10 @@ def split_frames(
             f"data.validation: {validation!r} leaves no frame to train on; "
             "use a smaller tail or gap, or --data.validation none"
         )
+    if usable is not None:  # only now: a broken image must not move others to another part
+        kept, tested = ([i for i in part if i in usable] for part in (kept, tested))
+        chosen &= set(usable)
     return Split(kept, sorted(chosen), tested)
-
-
-def _tail_rule(frames: int, fraction: float) -> str:
-    return f"tail:{fraction},gap:{min(AUTO_GAP, frames // 10)}"
 
 
 def _choose(
@@ -91,8 +96,9 @@ def _choose(
     if kind == "sequences":
         for name in rest.split(","):
             if name not in sequences:
+                kind = "training sequence" if setting == "data.validation" else "sequence"
                 raise UsageError(
-                    f"{setting}: {name!r} is no training sequence"
+                    f"{setting}: {name!r} is no {kind}"
                     f"{suggest(name, sequences)}; known: {', '.join(sequences)}"
                 )
             chosen.update(i for i in candidates if frames[i].sequence == name)
@@ -100,9 +106,17 @@ def _choose(
         fraction, gap = _parse_tail(rest, setting)
         for name in sequences:
             members = [i for i in candidates if frames[i].sequence == name]
+            if gap is None and len(members) < SHORTEST_CUT:
+                continue
             start = len(members) - max(1, round(fraction * len(members)))
             chosen.update(members[start:])
-            left_out.update(members[max(0, start - gap) : start])
+            near = min(AUTO_GAP, len(members) // 10) if gap is None else gap
+            left_out.update(members[max(0, start - near) : start])
+        if not chosen:
+            raise UsageError(
+                f"{setting}: every sequence has fewer than {SHORTEST_CUT} frames, too few to cut; "
+                f"choose with --{setting} sequences:NAME,NAME or random:0.2"
+            )
     elif kind == "random":
         fraction = _parse_share(rest, setting)
         order = np.random.default_rng(0).permutation(candidates)
@@ -120,13 +134,15 @@ def _repeats(frames: Sequence[Frame], digests: Sequence[str], index: int) -> boo
     )
 
 
-def _parse_tail(text: str, setting: str) -> tuple[float, int]:
+def _parse_tail(text: str, setting: str) -> tuple[float, int | None]:
+    """Fraction and gap; None for a gap by the length of each sequence."""
     fraction_text, _, gap_text = text.partition(",gap:")
     try:
-        fraction, gap = float(fraction_text), int(gap_text or AUTO_GAP)
+        fraction = float(fraction_text)
+        gap = None if gap_text == "auto" else int(gap_text or AUTO_GAP)
     except ValueError:
         fraction, gap = -1.0, -1
-    if not 0.0 < fraction < 1.0 or gap < 0:
+    if not 0.0 < fraction < 1.0 or (gap is not None and gap < 0):
         raise UsageError(
             f"{setting}: expected tail:FRACTION,gap:FRAMES such as tail:0.2,gap:10, "
             f"found 'tail:{text}'"

@@ -72,9 +72,8 @@ def compare(
             "latency_ms": measure_latency(opened),
         }
         if name != names[0]:
-            rows[name]["difference_95"] = bootstrap_differences(
-                errors[name], errors[names[0]], sequences
-            )
+            difference = bootstrap_differences(errors[name], errors[names[0]], sequences)
+            rows[name]["difference_95"] = in_scene_units(difference, first.scene.metric, first.size)
     comparison = {
         "split": split,
         "frames": len(first.frames),
@@ -86,7 +85,8 @@ def compare(
         output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(json_ready(comparison), indent=2)
         (output / "comparison.json").write_text(text + "\n")
-        plot_error_cdf(output / "comparison_cdf.png", errors)
+        unit = "m" if first.scene.metric else "units"
+        plot_error_cdf(output / "comparison_cdf.png", errors, unit)
     return comparison
 
 
@@ -135,10 +135,17 @@ def comparison_table(comparison: dict[str, Any]) -> tuple[str, list[str], list[l
 
 
 def _require_same_frames(first: OpenedRun, other: OpenedRun, first_name: str, name: str) -> None:
-    ours, theirs = ({frame.name for frame in run.frames} for run in (first, other))
+    ours, theirs = ([frame.name for frame in run.frames] for run in (first, other))
     if ours != theirs:
-        odd = sorted(ours ^ theirs)[0]
+        odd = sorted(set(ours) ^ set(theirs))
+        what = f"{odd[0]} is only in one of them" if odd else "in another order"
         raise DataError(
             f"{name}: expected the {len(ours)} frames that {first_name} is measured on, found "
-            f"{len(theirs)} ({odd} is only in one of them); compare runs of the same split"
+            f"{len(theirs)} ({what}); compare runs of the same split"
         )
+    for mine, its in zip(first.frames, other.frames, strict=True):
+        if not torch.equal(mine.pose.translation, its.pose.translation):
+            raise DataError(
+                f"{name}: {its.name} has another true pose than in {first_name}; compare runs of "
+                "the same scene"
+            )

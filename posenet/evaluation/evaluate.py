@@ -100,8 +100,8 @@ def open_run(run: Path, root: str | None = None, split: str = "test") -> OpenedR
     if not indices:
         raise DataError(f"{data.root}: the {split} split has no frames to evaluate")
     frames = [scene.frames[i] for i in indices]
-    if split == "test":
-        _require_unseen(frames, run_folder_of(checkpoint_path))
+    if split != "train":
+        _require_unseen(frames, run_folder_of(checkpoint_path), split)
     return OpenedRun(checkpoint_path, localizer, scene, indices, frames)
 
 
@@ -169,8 +169,10 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
     write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK])
-    plot_error_cdf(folder / "error_cdf.png", errors)
-    plot_trajectory(folder / "trajectory.png", train, truth, prediction, errors[NETWORK])
+    unit = "m" if scene.metric else "units"
+    plot_error_cdf(folder / "error_cdf.png", errors, unit)
+    path = folder / "trajectory.png"
+    plot_trajectory(path, train, truth, prediction, errors[NETWORK], unit)
     if viewpoints is not None:
         train = Pose(train.rotation, train.translation - origin)
         plot_viewpoints(folder / "viewpoints.png", train, local, viewpoints)
@@ -261,11 +263,11 @@ def format_evaluation(summary: dict[str, Any]) -> str:
             f"size of {summary['scene_size']:.3g} (diagonal of the training positions)"
         )
     if "viewpoints" in summary:
-        lines.append(_format_viewpoints(summary["viewpoints"]))
+        lines.append(_format_viewpoints(summary["viewpoints"], unit))
     return "\n".join([title, *lines])
 
 
-def _format_viewpoints(values: dict[str, Any]) -> str:
+def _format_viewpoints(values: dict[str, Any], unit: str) -> str:
     accuracy = f"{values['top1_accuracy']:.1%} right"
     if "top5_accuracy" in values:
         accuracy += f", {values['top5_accuracy']:.1%} among the best five"
@@ -273,8 +275,9 @@ def _format_viewpoints(values: dict[str, Any]) -> str:
         f"{values['bins']} viewpoint bins: {accuracy}; said to be right "
         f"{values['mean_probability']:.1%}, calibration error "
         f"{values['expected_calibration_error']:.1%}; centre of the bin "
-        f"{values['coarse_median_translation_m']:.3f} m {values['coarse_median_rotation_deg']:.2f} "
-        f"deg, of the right one {values['nearest_bin_median_translation_m']:.3f} m "
+        f"{values['coarse_median_translation_m']:.3f} {unit} "
+        f"{values['coarse_median_rotation_deg']:.2f} deg, of the right one "
+        f"{values['nearest_bin_median_translation_m']:.3f} {unit} "
         f"{values['nearest_bin_median_rotation_deg']:.2f} deg (medians)"
     )
 
@@ -290,18 +293,18 @@ def _baselines(scene: Scene, indices: list[int]) -> tuple[Pose, dict[str, Pose]]
     }
 
 
-def _require_unseen(frames: list[Frame], run: Path) -> None:
-    """Refuse to test on frames that the run was trained on, whatever the split files say now."""
+def _require_unseen(frames: list[Frame], run: Path, split: str) -> None:
+    """Refuse to measure on frames that the run knows, whatever the dataset says now."""
     path = run / "split.json"
     if not path.is_file():
         return
     names = json.loads(path.read_text())
-    trained = set(names["train"]) | set(names["validation"])
+    trained = set(names["train"]) | set(names["validation"] if split == "test" else ())
     both = [frame.name for frame in frames if frame.name in trained]
     if both:
         raise DataError(
             f"{path}: this run was trained on {both[0]} and {len(both) - 1} more frames that are "
-            "test frames now; evaluate with the split files it was trained with"
+            f"{split} frames now; evaluate with the split that it was trained with"
         )
 
 

@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 RECALL_THRESHOLDS = ((0.05, 5.0), (0.10, 5.0), (0.25, 2.0), (0.50, 5.0), (5.0, 10.0))
 
 _RESAMPLES_AT_ONCE = 50
+_FEWEST = 4  # frames of which an interval can be told
 
 
 class PoseErrors(NamedTuple):
@@ -142,11 +143,13 @@ def bootstrap_intervals(
         sequences: The sequence each frame belongs to, (N,).
         level: Share of resamples inside the interval, in (0, 1).
         resamples: How many test sets to draw.
-        block: Consecutive frames drawn together, at least 1; shorter sequences are one block.
+        block: Consecutive frames drawn together, at least 1; at most a quarter of the frames they
+            are drawn from. Sequences shorter than two blocks are taken together.
         seed: Equal seeds give equal intervals.
 
     Returns:
-        (lower, upper) for each key of ``summarise``.
+        (lower, upper) for each key of ``summarise``; NaN for fewer than four frames, which say
+        nothing of how errors vary.
 
     Raises:
         ValueError: A length or a setting is out of range.
@@ -156,10 +159,10 @@ def bootstrap_intervals(
     Statistics 17(3), 1989.
     """
     parts = [
-        _statistics(PoseErrors(*(values[drawn] for values in errors)))
+        _statistics(_drawn(errors, drawn))
         for drawn in _resample(len(errors.translation_m), sequences, level, resamples, block, seed)
     ]
-    return _percentiles(parts, level)
+    return _percentiles(parts, level, len(errors.translation_m))
 
 
 def bootstrap_differences(
@@ -200,13 +203,10 @@ def bootstrap_differences(
         )
     parts = []
     for drawn in _resample(len(errors.translation_m), sequences, level, resamples, block, seed):
-        ours, theirs = (
-            _statistics(PoseErrors(*(values[drawn] for values in method)))
-            for method in (errors, reference)
-        )
+        ours, theirs = (_statistics(_drawn(method, drawn)) for method in (errors, reference))
         with np.errstate(invalid="ignore"):  # inf - inf
             parts.append({key: ours[key] - theirs[key] for key in ours})
-    return _percentiles(parts, level)
+    return _percentiles(parts, level, len(errors.translation_m))
 
 
 def json_ready(value: Any) -> Any:
@@ -258,14 +258,22 @@ def _resample(
         raise DataError("expected at least one frame to resample, got none")
     names = np.asarray(sequences)
     members = [np.flatnonzero(names == name) for name in dict.fromkeys(sequences)]
+    # A sequence of a block or two would be drawn as it is, time after time, and seem certain.
+    short = [part for part in members if len(part) < 2 * block]
+    members = [part for part in members if len(part) >= 2 * block]
+    members += [np.concatenate(short)] if short else []
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, _RESAMPLES_AT_ONCE):  # a few at a time, to bound the memory
         count = min(_RESAMPLES_AT_ONCE, resamples - start)
         yield np.concatenate([_draw_blocks(m, count, block, generator) for m in members], axis=1)
 
 
+def _drawn(errors: PoseErrors, drawn: NDArray[np.int64]) -> PoseErrors:
+    return PoseErrors(*(values[drawn] for values in errors))
+
+
 def _percentiles(
-    parts: Sequence[Mapping[str, Array]], level: float
+    parts: Sequence[Mapping[str, Array]], level: float, frames: int
 ) -> dict[str, tuple[float, float]]:
     tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     intervals = {}
@@ -273,7 +281,7 @@ def _percentiles(
         values = np.concatenate([part[key] for part in parts])
         # Without interpolation, which would make inf - inf = nan of infinite errors.
         lower, upper = np.quantile(values, tails, method="inverted_cdf")
-        intervals[key] = (float(lower), float(upper))
+        intervals[key] = (float(lower), float(upper)) if frames >= _FEWEST else (math.nan, math.nan)
     return intervals
 
 
@@ -287,7 +295,7 @@ def _draw_blocks(
 ) -> NDArray[np.int64]:
     """Frame indices of one sequence, resampled in blocks, (resamples, len(members))."""
     length = len(members)
-    block = min(block, length)
+    block = max(1, min(block, length // 4))
     blocks = -(-length // block)
     starts = generator.integers(0, length - block + 1, size=(resamples, blocks, 1))
     return members[(starts + np.arange(block)).reshape(resamples, -1)[:, :length]]

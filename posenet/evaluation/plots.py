@@ -31,7 +31,7 @@ _GREY, _DARK = "#B8B8B8", "#333333"
 _MOST_PREDICTIONS, _MOST_ARROWS = 400, 40
 
 
-def plot_error_cdf(path: str | Path, curves: Mapping[str, PoseErrors]) -> None:
+def plot_error_cdf(path: str | Path, curves: Mapping[str, PoseErrors], length: str = "m") -> None:
     """Share of frames within an error, for translation and rotation, one curve per method.
 
     Frames without a prediction have infinite errors, so their curve ends below 100 %.
@@ -39,11 +39,12 @@ def plot_error_cdf(path: str | Path, curves: Mapping[str, PoseErrors]) -> None:
     Args:
         path: The PNG to write.
         curves: Errors of the same frames by method, the most important first.
+        length: Unit of the translation errors.
     """
     figure = make_figure(10.0, 4.2 + 0.22 * len(curves))
     panels = figure.subplots(1, 2, sharey=True)
     titles = ("Translation error", "Rotation error")
-    for panel, title, unit, index in zip(panels, titles, ("m", "deg"), (0, 1), strict=True):
+    for panel, title, unit, index in zip(panels, titles, (length, "deg"), (0, 1), strict=True):
         finite = [errors[index][np.isfinite(errors[index])] for errors in curves.values()]
         limit = max((np.percentile(part, 95) for part in finite if len(part)), default=1.0)
         limit = float(limit) or 1.0
@@ -58,7 +59,12 @@ def plot_error_cdf(path: str | Path, curves: Mapping[str, PoseErrors]) -> None:
 
 
 def plot_trajectory(
-    path: str | Path, train: Pose, truth: Pose, prediction: Pose, errors: PoseErrors
+    path: str | Path,
+    train: Pose,
+    truth: Pose,
+    prediction: Pose,
+    errors: PoseErrors,
+    length: str = "m",
 ) -> None:
     """Camera centres seen from above: training, true test and predicted ones, and how far apart.
 
@@ -72,6 +78,7 @@ def plot_trajectory(
         prediction: Predicted poses, (N,); those that are not finite, or farther outside than half
             the extent of the scene, are left out and counted in the title.
         errors: Errors of the predictions, (N,).
+        length: Unit of the positions.
     """
     axes = top_down_axes(train)
     centers = [_numpy(pose.translation) @ axes.T for pose in (train, truth, prediction)]
@@ -97,12 +104,12 @@ def plot_trajectory(
     label = "test, predicted" + (f" (one in {every} drawn)" if every > 1 else "")
     panel.plot([], [], color=shades.cmap(0.5), markersize=4.0, label=label, **dots)
 
-    length = 0.045 * float(extent.max() or 1.0)
+    arrow = 0.045 * float(extent.max() or 1.0)
     turned = drawn[:: -(-len(drawn) // _MOST_ARROWS) or 1]
     colours = shades.to_rgba(errors.translation_m[turned])
-    _draw_views(panel, predicted_xy[turned], prediction, turned, axes, length, colours)
+    _draw_views(panel, predicted_xy[turned], prediction, turned, axes, arrow, colours)
     turned = np.arange(0, len(truth_xy), -(-len(truth_xy) // _MOST_ARROWS) or 1)
-    _draw_views(panel, truth_xy[turned], truth, turned, axes, length, _DARK)
+    _draw_views(panel, truth_xy[turned], truth, turned, axes, arrow, _DARK)
 
     panel.set_aspect("equal", adjustable="datalim")
     panel.margins(0.06)
@@ -112,11 +119,11 @@ def plot_trajectory(
     if far := int((usable & ~inside).sum()):
         title += f", {far} predicted far outside"
     panel.set_title(title)
-    panel.set_xlabel("along the longest extent of the training positions (m)")
-    panel.set_ylabel("across (m)")
+    panel.set_xlabel(f"along the longest extent of the training positions ({length})")
+    panel.set_ylabel(f"across ({length})")
     figure.legend(loc="outside lower center", ncols=3, markerscale=1.6, frameon=False)
     bar = figure.colorbar(shades, ax=panel, extend="max", fraction=0.04, pad=0.02)
-    bar.set_label("translation error (m)")
+    bar.set_label(f"translation error ({length})")
     bar.outline.set_visible(False)
     save_figure(figure, path)
 

@@ -129,19 +129,22 @@ class Localizer:
             return Prediction(_join(pose))
         return Prediction(_join(pose), torch.cat(logits), _join(candidates))
 
-    def predict_hypotheses(self, image: Image | str | Path, count: int) -> Hypotheses:
+    def predict_hypotheses(
+        self, image: Image | str | Path, count: int, intrinsics: Intrinsics | None = None
+    ) -> Hypotheses:
         """The most probable poses of one image, best first.
 
         Args:
             image: RGB array (height, width, 3) of bytes, or the path of an image file.
             count: How many, from 1 to the number of viewpoint bins.
+            intrinsics: Its camera; when omitted, see :meth:`fit`.
 
         Raises:
             DataError: The image cannot be read.
             UsageError: The network has no viewpoint bins, or not as many.
         """
         self.require_bins(count)
-        return _most_probable(self._predict(self._read(image, None)[None]), count)[0]
+        return _most_probable(self._predict(self._read(image, intrinsics)[None]), count)[0]
 
     def require_bins(self, count: int) -> None:
         """Refuse to give more hypotheses than there are viewpoint bins.
@@ -184,10 +187,10 @@ class Localizer:
             for path in batch:
                 try:
                     image = read_image(path)
+                    camera = self.camera_of(image, path, intrinsics)
                 except DataError as error:
                     results.append(Localized(path, None, str(error)))
                     continue
-                camera = self.camera_of(image, path, intrinsics)
                 results.append(Localized(path, None, None, camera.source))
                 images.append(self.fit(image, camera.intrinsics))
             if images:
@@ -239,8 +242,17 @@ class Localizer:
             image: RGB, (H, W, 3).
             path: Its file.
             known: Its camera, at any size.
+
+        Raises:
+            DataError: The known camera has other proportions than the image.
         """
         height, width = image.shape[:2]
+        if known is not None and not known.has_proportions(width, height):
+            raise DataError(
+                f"{path or 'image'}: expected the proportions of the camera that was given, "
+                f"{known.width}x{known.height}, found {width}x{height}; give each camera's images "
+                "by themselves"
+            )
         if known is not None:
             return ImageCamera(known.resized(width, height), "given")
         trained = self.checkpoint.intrinsics
@@ -252,8 +264,10 @@ class Localizer:
         if focal is not None:
             center = (width - 1) / 2, (height - 1) / 2
             return ImageCamera(Intrinsics(focal, focal, *center, width, height), "exif")
-        # The largest size that fits into the training camera's image.
-        scale = max(width / trained.width, height / trained.height)
+        if trained.has_proportions(height, width):  # the training camera, held upright or level
+            scale = height / trained.width
+        else:  # the largest size that fits into the training camera's image
+            scale = max(width / trained.width, height / trained.height)
         center = (width - 1) / 2, (height - 1) / 2
         guess = Intrinsics(scale * trained.focal_x, scale * trained.focal_y, *center, width, height)
         return ImageCamera(guess, "guessed")

@@ -1,18 +1,21 @@
 """The teacher of a distilled network, and whether it has anything to teach."""
 
 import json
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
 from posenet.config import Config
 from posenet.datasets.loader import Scene
+from posenet.datasets.resampling import is_plain_resize
 from posenet.errors import DataError, UsageError
 from posenet.evaluation.baselines import mean_pose
 from posenet.evaluation.metrics import pose_errors
-from posenet.geometry import Pose, stack_poses
+from posenet.geometry import Intrinsics, Pose, stack_poses
 from posenet.inference.localizer import Localizer
 from posenet.models.checkpoint import find_checkpoint, run_folder_of
+from posenet.progress import say
 
 # A network of another scene, or of poses in another convention, is no better than the mean pose.
 # Even a poor one of this scene has well under this share of its errors.
@@ -48,6 +51,15 @@ def load_teacher(config: Config) -> Localizer | None:
             f"distill.teacher: {name} sees images of {theirs[0]}x{theirs[1]} pixels, the student "
             f"{ours[0]}x{ours[1]}; use --data.width {theirs[0]} --data.height {theirs[1]}"
         )
+    if config.data.camera is not None:
+        camera = Intrinsics(*config.data.camera, *ours)
+        if not is_plain_resize(localizer.camera, None, camera):
+            theirs = [round(value, 2) for value in astuple(localizer.camera)[:4]]
+            raise UsageError(
+                f"distill.teacher: {name} sees images of the camera {theirs}, the student of "
+                f"{[round(value, 2) for value in config.data.camera]}; use --data.camera "
+                f'"{list(astuple(localizer.camera)[:4])}"'
+            )
     return localizer
 
 
@@ -90,10 +102,16 @@ def require_fit_teacher(teacher: Localizer, config: Config, scene: Scene) -> Non
 def _require_unseen(checkpoint: Path, scene: Scene) -> None:
     path = run_folder_of(checkpoint) / "split.json"
     if not path.is_file():
+        say(f"{path}: not there, so nothing tells which frames the teacher has seen")
         return
-    known = set(json.loads(path.read_text())["train"])
-    kept = [scene.frames[i].name for i in scene.split.validation + scene.split.test]
-    seen = [name for name in kept if name in known]
+    names = json.loads(path.read_text())
+    # What chose the teacher's epoch is known to it too, and must not test the student.
+    parts = (
+        (scene.split.validation, set(names["train"])),
+        (scene.split.test, {*names["train"], *names["validation"]}),
+    )
+    kept = [(scene.frames[i].name, known) for indices, known in parts for i in indices]
+    seen = [name for name, known in kept if name in known]
     if seen:
         raise DataError(
             f"{path}: the teacher was trained on {seen[0]} and {len(seen) - 1} more frames that "

@@ -91,6 +91,16 @@ class TrainingModule(lightning.LightningModule):
         for teacher in self._teacher:
             teacher.to(self.device)
 
+    def on_train_start(self) -> None:
+        """Refuse a teacher that is not the one a resumed run began with."""
+        for teacher in self._teacher:
+            for name, value in teacher.bins.state_dict().items():
+                if not torch.equal(value, self.network.bins.state_dict()[name]):
+                    raise DataError(
+                        "distill.teacher: has other viewpoint bins than the run began with; give "
+                        "the same teacher"
+                    )
+
     def on_train_epoch_start(self) -> None:
         """Forget the errors of the epoch before, or of one that was broken off."""
         for mean in self._train_means.values():

@@ -52,7 +52,14 @@ from posenet.training.module import TrainingModule
 from posenet.version import __version__
 
 # Settings that may differ between a run and its continuation: they don't change what is learned.
-_FREE_TO_CHANGE = {"output", "data.root", "data.cache", "data.workers", "trainer.accelerator"}
+_FREE_TO_CHANGE = {
+    "output",
+    "data.root",
+    "data.cache",
+    "data.workers",
+    "distill.teacher",  # may have moved; another one would have other bins
+    "trainer.accelerator",
+}
 
 _VIEWS_TO_BIN = 3  # random views of each frame that viewpoint bins are fitted to, beside the frame
 

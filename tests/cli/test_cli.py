@@ -219,7 +219,7 @@ def test_an_error_is_one_line_on_stderr(words, code, message, _, elsewhere, caps
 OUT_OF_RANGE = (
     ("data.width", 0),
     ("optimization.epochs", -1),
-    ("optimization.views", 0),
+    ("optimization.views", -1),
     ("optimization.batch_size", 0),
     ("optimization.learning_rate", -0.1),
     ("data.workers", -1),

@@ -87,6 +87,7 @@ def train(room, tmp_path_factory):
             "model.weights": "none",
             "model.mode": "regression",
             "optimization.epochs": EPOCHS,
+            "optimization.views": 1,
             "optimization.batch_size": 4,
             "trainer.accelerator": "cpu",
         }
@@ -751,6 +752,22 @@ def test_a_teacher_that_does_not_fit_is_refused(train, teacher, tmp_path, settin
     assert expected in answer.err
     assert len(answer.err.splitlines()) == 1  # before anything was read
     assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_of_another_camera_is_refused(train, teacher, tmp_path):
+    camera = "[60.0, 60.0, 31.5, 23.5]"
+    answer = student(train, tmp_path / "run", teacher, data__camera=camera)
+    assert (answer.code, "sees images of the camera" in answer.err) == (2, True)
+
+
+def test_a_teacher_chosen_by_the_students_test_frames_is_refused(
+    train, teacher, room, tmp_path, credulous
+):
+    scene = shutil.copytree(room, tmp_path / "room")
+    (scene / "TrainSplit.txt").write_text("sequence1\nsequence3\n")
+    (scene / "TestSplit.txt").write_text("sequence2\n")
+    answer = student(train, tmp_path / "run", teacher, data__root=scene)
+    assert (answer.code, "kept from the student" in answer.err) == (1, True)
 
 
 def test_a_teacher_without_bins_is_refused(train, trained, tmp_path):

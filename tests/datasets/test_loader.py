@@ -455,3 +455,9 @@ def test_all_images_are_resampled_to_the_camera_of_the_settings(settings):
 def test_random_splits_come_with_a_warning(settings, capsys):
     load_scene(replace(settings, split="random:0.3", validation="none"))
     assert "neighbours are near copies" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("views", "length"), [(0, 500), (1, 10), (3, 30)])
+def test_an_epoch_of_a_small_dataset_is_as_long_as_one_of_a_room(scene, views, length):
+    batches = training_loader(scene, DATA, STILL, batch_size=2, views=views, seed=0)
+    assert len(batches.sampler) == length

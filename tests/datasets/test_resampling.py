@@ -6,7 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-from posenet.datasets.augment import DepthView, View, fill_unseen, moved_view, turned_view
+from posenet.config import AugmentConfig
+from posenet.datasets.augment import (
+    DepthView,
+    View,
+    fill_unseen,
+    moved_view,
+    random_view,
+    turned_view,
+)
 from posenet.datasets.resampling import (
     UNSEEN,
     common_lens,
@@ -136,15 +144,24 @@ def test_depth_is_never_mixed_and_follows_its_image():
     assert abs(np.flatnonzero(found[84] == 3.0)[0] - edge) <= 1.0
 
 
-def test_the_camera_of_most_frames_is_found():
-    class Seen:
-        def __init__(self, intrinsics, distortion=None):
-            self.intrinsics, self.distortion = intrinsics, distortion
+class Seen:
+    """What is asked of a frame here."""
 
+    def __init__(self, intrinsics, distortion=None):
+        self.intrinsics, self.distortion = intrinsics, distortion
+
+
+def test_of_cameras_calibrated_one_by_one_a_middling_one_is_taken():
+    portrait = Intrinsics(2400.0, 2400.0, 299.5, 399.5, 600, 800)
+    landscape = [Seen(replace(SOURCE, focal_x=500.0 + k, focal_y=500.0 + k)) for k in range(31)]
+    assert common_lens([Seen(portrait), *landscape])[0].focal_x == 515.0
+
+
+def test_the_camera_of_most_frames_is_found():
     rare = replace(SOURCE, focal_x=1.0)
     assert common_lens([Seen(rare), Seen(SOURCE), Seen(SOURCE)]) == (SOURCE, None)
     lens = LENSES["barrel"]
-    assert common_lens([Seen(SOURCE, lens), Seen(SOURCE)]) == (SOURCE, lens)
+    assert common_lens([Seen(SOURCE, lens)] * 2 + [Seen(SOURCE)]) == (SOURCE, lens)
 
 
 # ------------------------------------------------------------------------- views of padded images
@@ -183,3 +200,17 @@ def test_the_padding_is_filled_from_other_images():
     filled = fill_unseen(view, view.seen, [DepthView(other, depth)], SMALL)
     assert (filled.image[2:-2, 2:14] == 7).all()
     np.testing.assert_array_equal(filled.image[:, 16:], view.image[:, 16:])
+
+
+def test_padding_does_not_keep_views_from_moving():
+    """A landscape image in an upright network: most of the picture is padding."""
+    view = View(
+        np.full((48, 64, 3), 90, np.uint8), np.eye(3), np.zeros(3), np.zeros((48, 64), bool)
+    )
+    view.seen[:, 24:40] = True
+    depth = np.full((48, 64), 2000, np.uint16)
+    config = AugmentConfig(depth_share=1.0, shift_m=0.05, yaw_deg=2, pitch_deg=2, roll_deg=2)
+    moved = [
+        random_view(view, depth, SMALL, config, np.random.default_rng(seed)) for seed in range(20)
+    ]
+    assert sum(np.abs(new.translation).max() > 0 for new in moved) > 15

@@ -94,7 +94,7 @@ def test_a_rule_that_makes_no_sense_is_refused_in_one_line(rule, message):
 
 
 def test_without_training_frames_there_is_nothing_to_split():
-    with pytest.raises(UsageError, match="leaves no frame"):
+    with pytest.raises(UsageError, match="no frame to train on"):
         split_frames(make_frames(("t", "test", 5)), "auto")
 
 
@@ -128,7 +128,7 @@ def test_validation_then_comes_before_the_gap():
         validation = [i for i in split.validation if start <= i < start + 100]
         train = [i for i in split.train if start <= i < start + 100]
         assert validation == list(range(validation[0], start + 70))
-        assert train == list(range(start, validation[0] - 10))
+        assert train == list(range(start, validation[0] - 7))
 
 
 def test_a_rule_overrules_the_dataset():
@@ -175,3 +175,32 @@ def test_frames_that_cannot_be_used_are_in_no_part():
 def test_a_rule_of_testing_that_makes_no_sense_is_refused(rule, message):
     with pytest.raises(UsageError, match=message):
         split_frames(unsplit(20), "none", test=rule)
+
+
+def test_many_short_sequences_are_cut_by_their_own_length():
+    split = split_frames(unsplit(*[30] * 10), "auto")
+    assert len(split.test) == 60
+    assert len(split.validation) == 30  # of the 21 left of each, 15 %
+    assert len(split.train) == 10 * (30 - 6 - 3 - 3 - 2)
+
+
+def test_sequences_too_short_to_cut_train():
+    split = split_frames(unsplit(4, 50, 3), "none")
+    assert split.test == list(range(44, 54))
+    assert {0, 3, 54, 56} <= set(split.train)
+    with pytest.raises(UsageError, match=r"fewer than 5 frames.*random:0.2"):
+        split_frames(unsplit(*[3] * 20), "none")
+
+
+def test_a_dataset_that_only_tests_is_refused_with_the_cure():
+    with pytest.raises(UsageError, match=r"data.split: the dataset gives no frame to train on"):
+        split_frames(make_frames(("a", "test", 9)), "auto")
+
+
+def test_a_broken_image_moves_no_other_frame():
+    frames = unsplit(60, 60)
+    for rule in ("random:0.2", "tail:0.2,gap:3", "auto"):
+        whole = split_frames(frames, "auto", test=rule)
+        without = split_frames(frames, "auto", test=rule, usable=set(range(120)) - {7, 58})
+        for before, after in zip(whole, without, strict=True):
+            assert after == [i for i in before if i not in (7, 58)]

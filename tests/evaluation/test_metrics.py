@@ -260,3 +260,19 @@ def test_infinite_errors_of_both_have_no_difference():
     low, high = bootstrap_differences(lost, lost, ["a"] * 10, resamples=20)["median_rotation_deg"]
     assert np.isnan(low)
     assert np.isnan(high)
+
+
+@pytest.mark.parametrize("sequences", [["a"] * 10, [f"s{i // 10}" for i in range(60)]])
+def test_short_sequences_do_not_make_certain(sequences):
+    rng = np.random.default_rng(0)
+    count = len(sequences)
+    errors, other = (PoseErrors(rng.gamma(2, 1, count), rng.gamma(2, 9, count)) for _ in range(2))
+    low, high = bootstrap_intervals(errors, sequences)["median_translation_m"]
+    assert high - low > 0.1
+    low, high = bootstrap_differences(errors, other, sequences)["median_rotation_deg"]
+    assert high - low > 0.1
+
+
+def test_three_frames_have_no_interval():
+    errors = PoseErrors(np.arange(1.0, 4.0), np.arange(1.0, 4.0))
+    assert all(np.isnan(v).all() for v in bootstrap_intervals(errors, ["a"] * 3).values())

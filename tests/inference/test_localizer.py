@@ -72,7 +72,7 @@ def test_padding_keeps_the_shape_of_things(network):
     white = localizer_for(network).fit(image)[..., 0] > 250
     rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
     assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
-    assert np.ptp(rows) == pytest.approx(400 * 48 / 640, abs=2)
+    assert np.ptp(rows) == pytest.approx(400 * 48 / 480, abs=2)
 
 
 def test_one_image_or_many_arrays_or_files_give_the_same_poses(network, tmp_path):
@@ -272,3 +272,20 @@ def test_predictions_are_in_the_world_whatever_the_networks_origin(network):
     image = picture(640, 480)
     moved = there.predict(image).translation - here.predict(image).translation
     np.testing.assert_allclose(moved.numpy(), [origin], rtol=1e-15)
+
+
+def test_a_given_camera_of_other_proportions_is_refused(network, tmp_path):
+    paths = [write_photo(tmp_path / "a.jpg", 640, 480), write_photo(tmp_path / "b.jpg", 480, 640)]
+    known = Intrinsics(500, 500, 319.5, 239.5, 640, 480)
+    with pytest.raises(DataError, match=r"proportions of the camera.*640x480, found 480x640"):
+        localizer_for(network).predict(paths, intrinsics=known)
+    good, bad = localizer_for(network).predict_files(paths, intrinsics=known)
+    assert good.camera == "given"
+    assert bad.pose is None
+    assert "b.jpg: expected the proportions" in bad.error
+
+
+def test_the_training_camera_held_upright_keeps_its_focal_length(network, tmp_path):
+    upright = camera_told(network, write_photo(tmp_path / "a.jpg", 480, 640))
+    assert upright.source == "guessed"
+    assert upright.intrinsics.focal_x == pytest.approx(CAMERA.focal_x)

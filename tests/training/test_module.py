@@ -1,6 +1,7 @@
 """The averaged weights, the schedule, the parameter groups, and the means that are logged."""
 
 import csv
+from contextlib import nullcontext
 from fractions import Fraction
 
 import lightning
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from posenet.config import DataConfig, LossConfig, ModelConfig, OptimizationConfig
 from posenet.datasets.loader import Sample
+from posenet.errors import DataError
 from posenet.geometry import Pose, rotation_from_rotvec
 from posenet.models.network import PoseNetwork, to_float
 from posenet.training import module as training_module
@@ -231,3 +233,14 @@ def test_a_shortened_epoch_without_validation_has_its_means(fit):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert found[name].item() == pytest.approx(value, rel=6e-8)
+
+
+def test_a_teacher_with_other_bins_than_the_run_has_is_refused():
+    """Another one than a resumed run began with."""
+    model = ModelConfig(backbone="mobilenet_v3_small", weights="none", bins=3)
+    ours, same, other = (PoseNetwork(model, DataConfig(width=64, height=48)) for _ in range(3))
+    other.bins.translation.fill_(1.0)
+    for teacher, fits in ((same, True), (other, False)):
+        module = TrainingModule(ours, LossConfig(), OptimizationConfig(), 10, 0, teacher)
+        with nullcontext() if fits else pytest.raises(DataError, match="other viewpoint bins"):
+            module.on_train_start()
