@@ -114,4 +114,4 @@ Open
   {output / "training_curves.png"}    how it learned
 Try
   {command} predict {output} {output / "room" / "seq-06"} --format tum
-  {command} train --data.root YOUR_SCENE    a folder like those of 7-Scenes, see data/README.md"""
+  {command} train --data.root YOUR_SCENE    any format that data/README.md names"""
