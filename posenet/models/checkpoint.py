@@ -130,7 +130,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             origin=tuple(content.get("origin", (0.0, 0.0, 0.0))),
         )
     except (KeyError, TypeError, RuntimeError, UsageError) as error:
-        reason = str(error).splitlines()[0]
+        # torch's first line names the class, the others what does not fit.
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = lines[1] if isinstance(error, RuntimeError) and len(lines) > 1 else lines[0]
         raise CheckpointError(f"{path}: the checkpoint does not fit together ({reason})") from error
 
 

@@ -114,8 +114,8 @@ def _require_unseen(checkpoint: Path, scene: Scene) -> None:
     seen = [name for name, known in kept if name in known]
     if seen:
         raise DataError(
-            f"{path}: the teacher was trained on {seen[0]} and {len(seen) - 1} more frames that "
-            "are kept from the student for validation or test; train it on the same split"
+            f"{path}: the teacher was trained on, or chosen by, {seen[0]} and {len(seen) - 1} more "
+            "frames that are kept from the student for validation or test; train it on its split"
         )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -249,3 +250,21 @@ def test_lens_scale_and_origin_travel(checkpoint, tmp_path):
     save_checkpoint(tmp_path / "best.pt", there)
     loaded = load_checkpoint(tmp_path / "best.pt")
     assert loaded._replace(network=None) == there._replace(network=None)
+
+
+def test_bins_that_do_not_match_the_head_are_named(tmp_path):
+    model = replace(CONFIG.model, mode="coarse_to_fine", bins=3)
+    config = replace(CONFIG, model=model)
+    camera = Intrinsics(60.5, 61.0, 31.5, 24.0, 64, 48)
+    network = PoseNetwork(model, config.data)
+    path = tmp_path / "best.pt"
+    save_checkpoint(path, Checkpoint(network, config, camera, "kitchen", 7))
+    change_config(path, "model", "bins", 4)
+    with pytest.raises(
+        CheckpointError, match=r"does not fit together .*bins\.rotation.*\[4, 3, 3\]"
+    ):
+        load_checkpoint(path)
+    change_config(path, "model", "bins", 3)
+    change_network(path, "bins.spread", None)
+    with pytest.raises(CheckpointError, match=r"does not fit together .*bins\.spread"):
+        load_checkpoint(path)
