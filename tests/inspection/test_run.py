@@ -1,10 +1,8 @@
 """From a folder to findings, a page and an exit code."""
 
 import json
-import os
 import re
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,15 +12,6 @@ from posenet.config import DataConfig
 from posenet.errors import DataError, UsageError
 from posenet.inspection import inspect_dataset, inspect_frames, run_inspect
 from posenet.inspection.raw import raw_rotations, self_angle_deg
-
-DEFAULT_DATA = Path(__file__).parents[3] / "shared" / "data"
-
-
-def data_folder(name):
-    root = Path(os.environ.get("POSENET_TEST_DATA", DEFAULT_DATA)) / name
-    if not root.is_dir():
-        pytest.skip(f"real frames absent: {root} does not exist; set POSENET_TEST_DATA")
-    return root
 
 
 def config(root, **settings):
@@ -187,14 +176,14 @@ def test_redkitchen_with_the_focal_length_of_the_depth_camera(redkitchen):
     assert "wrong_intrinsics" in codes(inspection)
 
 
-def test_bonsai_has_one_camera_that_stands_elsewhere():
-    inspection = inspect_dataset(DataConfig(root=str(data_folder("colmap/bonsai"))))
+def test_bonsai_has_one_camera_that_stands_elsewhere(real_data):
+    inspection = inspect_dataset(DataConfig(root=str(real_data("colmap/bonsai"))))
     assert codes(inspection) == ["jump"]
     assert inspection.findings[0].frames == ("DSCF5701.JPG",)
 
 
-def test_fox_misses_images_and_nothing_else():
-    inspection = inspect_dataset(DataConfig(root=str(data_folder("nerf/fox"))))
+def test_fox_misses_images_and_nothing_else(real_data):
+    inspection = inspect_dataset(DataConfig(root=str(real_data("nerf/fox"))))
     assert codes(inspection) == ["missing_images"]
     assert len(inspection.findings[0].frames) == 17
 

@@ -6,7 +6,6 @@ forward (1, 0, 0); camera-to-world quaternion wxyz (.5, -.5, .5, -.5). The other
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,18 +161,3 @@ def centers() -> np.ndarray:
 @pytest.fixture(scope="session")
 def make_image() -> Callable[[Path, int, int], None]:
     return write_image
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Callable[[str], Path]:
-    """A folder of the real datasets, which may not be redistributed."""
-    default = Path(__file__).parents[3] / "shared" / "data"
-    base = Path(os.environ.get("POSENET_TEST_DATA", default))
-
-    def find(name: str) -> Path:
-        root = base / name
-        if not root.is_dir():
-            pytest.skip(f"real data absent: {root} does not exist; set POSENET_TEST_DATA")
-        return root
-
-    return find
