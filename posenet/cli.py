@@ -264,7 +264,7 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
     else:
         print(format_evaluation(evaluation.summary))
     print(
-        f"wrote evaluation.json, predictions.csv and pictures to {evaluation.folder}",
+        f"wrote {evaluation.folder / 'report.html'}, and its numbers and pictures beside it",
         file=sys.stderr,
     )
     return 0

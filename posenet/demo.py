@@ -109,9 +109,7 @@ Done in {seconds / 60:.1f} min. Half of the test images are placed within
 {medians}
 
 Open
-  {output / "trajectory.png"}         where it thinks it stood, seen from above
-  {output / "error_cdf.png"}          how often it is how wrong
-  {output / "training_curves.png"}    how it learned
+  {output / "report.html"}    where it thinks it stood, how often it is how wrong, how it learned
 Try
   {command} predict {output} {output / "room" / "seq-06"} --format tum
   {command} train --data.root YOUR_SCENE    any format that data/README.md names"""

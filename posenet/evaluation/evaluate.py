@@ -14,6 +14,7 @@ from posenet.datasets.frame import Frame
 from posenet.datasets.loader import Scene, load_scene
 from posenet.errors import DataError
 from posenet.evaluation.baselines import mean_pose, nearest_image_pose
+from posenet.evaluation.distance_plot import plot_error_distance
 from posenet.evaluation.metrics import (
     PoseErrors,
     bootstrap_intervals,
@@ -21,7 +22,10 @@ from posenet.evaluation.metrics import (
     pose_errors,
     summarise,
 )
+from posenet.evaluation.nearest import nearest_training_pose, summarise_nearest
 from posenet.evaluation.plots import plot_error_cdf, plot_trajectory
+from posenet.evaluation.report.page import write_report
+from posenet.evaluation.report.source import ReportSource
 from posenet.evaluation.viewpoint_plot import plot_viewpoints
 from posenet.evaluation.viewpoints import evaluate_viewpoints, summarise_viewpoints
 from posenet.geometry import Pose, rotation_to_quaternion, stack_poses
@@ -108,7 +112,7 @@ def open_run(run: Path, root: str | None = None, split: str = "test") -> OpenedR
 def evaluate(
     run: Path, *, root: str | None = None, split: str = "test", output: Path | None = None
 ) -> Evaluation:
-    """Evaluate a run, and write ``evaluation.json``, ``predictions.csv`` and two pictures.
+    """Evaluate a run, and write ``report.html``, its numbers and its pictures.
 
     Args:
         run: A run folder or a checkpoint file.
@@ -129,7 +133,7 @@ def evaluate(
     truth = stack_poses([frame.pose for frame in frames])
     answer = opened.predict()
     prediction = answer.pose
-    train, predictions = _baselines(scene, indices)
+    known, train, predictions = _baselines(scene, indices)
     predictions = {NETWORK: prediction, **predictions}
     errors = {name: pose_errors(pose, truth) for name, pose in predictions.items()}
     sequences = [frame.sequence for frame in frames]
@@ -159,6 +163,10 @@ def evaluate(
         },
         "baselines": {name: measure(name, everything) for name in (NEAREST, MEAN)},
     }
+    nearest = None
+    if split != "train":  # those are their own nearest ones
+        nearest = nearest_training_pose(train, truth)
+        summary["nearest_training_pose"] = summarise_nearest(nearest, errors[NETWORK])
     viewpoints = None
     if answer.logits is not None:
         origin = torch.tensor(localizer.checkpoint.origin, dtype=torch.float64)
@@ -170,12 +178,34 @@ def evaluate(
     (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
     write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK])
     unit = "m" if scene.metric else "units"
-    plot_error_cdf(folder / "error_cdf.png", errors, unit)
-    path = folder / "trajectory.png"
-    plot_trajectory(path, train, truth, prediction, errors[NETWORK], unit)
+    pictures = {name: folder / f"{name}.png" for name in ("error_cdf", "trajectory")}
+    plot_error_cdf(pictures["error_cdf"], errors, unit)
+    plot_trajectory(pictures["trajectory"], train, truth, prediction, errors[NETWORK], unit)
+    if nearest is not None:
+        pictures["error_distance"] = folder / "error_distance.png"
+        plot_error_distance(pictures["error_distance"], nearest, errors[NETWORK], unit)
     if viewpoints is not None:
-        train = Pose(train.rotation, train.translation - origin)
-        plot_viewpoints(folder / "viewpoints.png", train, local, viewpoints)
+        pictures["viewpoints"] = folder / "viewpoints.png"
+        near = Pose(train.rotation, train.translation - origin)
+        plot_viewpoints(pictures["viewpoints"], near, local, viewpoints)
+    source = ReportSource(
+        summary=summary,
+        names=[frame.name for frame in frames],
+        sequences=sequences,
+        truth=truth,
+        prediction=prediction,
+        errors=errors[NETWORK],
+        pictures=pictures,
+        train=train,
+        train_names=[scene.frames[i].name for i in known],
+        nearest=nearest,
+        image=lambda place: scene.images.color_image(indices[place]),
+        train_image=lambda place: scene.images.color_image(known[place]),
+        camera=scene.camera,
+        config=localizer.checkpoint.config,
+        run=run_folder_of(opened.checkpoint_path),
+    )
+    write_report(folder, source)
     return Evaluation(summary, errors, folder)
 
 
@@ -282,15 +312,21 @@ def _format_viewpoints(values: dict[str, Any], unit: str) -> str:
     )
 
 
-def _baselines(scene: Scene, indices: list[int]) -> tuple[Pose, dict[str, Pose]]:
-    """Training poses, and predictions from all training frames, those held out included."""
+def _baselines(scene: Scene, indices: list[int]) -> tuple[list[int], Pose, dict[str, Pose]]:
+    """All training frames, those held out included, their poses, and predictions from them."""
     known = sorted(set(scene.split.train + scene.split.validation) - set(indices)) or indices
     train = stack_poses([scene.frames[i].pose for i in known])
     read = scene.images.color_image
-    return train, {
-        NEAREST: nearest_image_pose((read(i) for i in known), train, (read(i) for i in indices)),
-        MEAN: mean_pose(train, len(indices)),
-    }
+    return (
+        known,
+        train,
+        {
+            NEAREST: nearest_image_pose(
+                (read(i) for i in known), train, (read(i) for i in indices)
+            ),
+            MEAN: mean_pose(train, len(indices)),
+        },
+    )
 
 
 def _require_unseen(frames: list[Frame], run: Path, split: str) -> None:

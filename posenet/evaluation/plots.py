@@ -5,6 +5,7 @@ to close. Lines use the palette of Okabe and Ito, errors ``viridis``; both can b
 colour-blind readers and, by line style or lightness, in black and white.
 """
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,10 +67,10 @@ def plot_trajectory(
     errors: PoseErrors,
     length: str = "m",
 ) -> None:
-    """Camera centres seen from above: training, true test and predicted ones, and how far apart.
+    """Camera centres from above and from the side: training, true and predicted, how far apart.
 
     "Above" is the mean of the training cameras' upward axes (-y in OpenCV axes), and the longest
-    extent of the training positions lies horizontally.
+    extent of the training positions lies horizontally in both views.
 
     Args:
         path: The PNG to write.
@@ -80,52 +81,72 @@ def plot_trajectory(
         errors: Errors of the predictions, (N,).
         length: Unit of the positions.
     """
-    axes = top_down_axes(train)
+    right, across = top_down_axes(train)
+    axes = np.stack((right, across, np.cross(right, across)))
     centers = [_numpy(pose.translation) @ axes.T for pose in (train, truth, prediction)]
     origin = centers[0].mean(axis=0)
-    train_xy, truth_xy, predicted_xy = (part - origin for part in centers)
-    usable = np.isfinite(predicted_xy).all(axis=1) & np.isfinite(errors.translation_m)
-    known = np.concatenate((train_xy, truth_xy))
+    train_xyz, truth_xyz, predicted_xyz = (part - origin for part in centers)
+    usable = np.isfinite(predicted_xyz).all(axis=1) & np.isfinite(errors.translation_m)
+    known = np.concatenate((train_xyz, truth_xyz))
     reach = 0.5 * float(np.ptp(known, axis=0).max()) or 1.0
     low, high = known.min(axis=0) - reach, known.max(axis=0) + reach
-    inside = usable & (predicted_xy >= low).all(axis=1) & (predicted_xy <= high).all(axis=1)
+    inside = usable & (predicted_xyz >= low).all(axis=1) & (predicted_xyz <= high).all(axis=1)
+    every = -(-len(truth_xyz) // _MOST_PREDICTIONS) or 1
+    drawn = np.flatnonzero(inside & (np.arange(len(truth_xyz)) % every == 0))
 
-    extent = np.ptp(np.concatenate((known, predicted_xy[inside])), axis=0)
-    figure = make_figure(
-        8.0, float(np.clip(1.3 + 6.4 * extent[1] / max(extent[0], 1e-9), 3.6, 8.5))
-    )
-    panel = figure.subplots()
-    dots = {"linestyle": "none", "marker": "o", "markeredgewidth": 0}
-    panel.plot(*train_xy.T, color=_GREY, markersize=2.5, label="training", zorder=1, **dots)
-    panel.plot(*truth_xy.T, color=_DARK, markersize=3.5, label="test, true", zorder=4, **dots)
-    every = -(-len(truth_xy) // _MOST_PREDICTIONS) or 1
-    drawn = np.flatnonzero(inside & (np.arange(len(truth_xy)) % every == 0))
-    shades = _draw_predictions(panel, truth_xy[drawn], predicted_xy[drawn], errors, usable, drawn)
-    label = "test, predicted" + (f" (one in {every} drawn)" if every > 1 else "")
-    panel.plot([], [], color=shades.cmap(0.5), markersize=4.0, label=label, **dots)
+    extent = np.ptp(np.concatenate((known, predicted_xyz[inside])), axis=0)
+    # Of equal scale; a walk at one height still gets a strip.
+    heights = np.maximum(extent[1:] / max(extent[0], 1e-9), 0.15)
+    figure = make_figure(8.0, float(np.clip(1.9 + 6.4 * heights.sum(), 5.2, 12.0)))
+    panels = figure.subplots(2, 1, sharex=True, height_ratios=heights + 0.12)
+    for panel, other in zip(panels, (1, 2), strict=True):
+        view = [0, other]
+        dots = {"linestyle": "none", "marker": "o", "markeredgewidth": 0}
+        known_xy, truth_xy, predicted_xy = (
+            part[:, view] for part in (train_xyz, truth_xyz, predicted_xyz)
+        )
+        panel.plot(*known_xy.T, color=_GREY, markersize=2.5, label="training", zorder=1, **dots)
+        panel.plot(*truth_xy.T, color=_DARK, markersize=3.5, label="test, true", zorder=4, **dots)
+        shades = _draw_predictions(
+            panel, truth_xy[drawn], predicted_xy[drawn], errors, usable, drawn
+        )
+        label = "test, predicted" + (f" (one in {every} drawn)" if every > 1 else "")
+        panel.plot([], [], color=shades.cmap(0.5), markersize=4.0, label=label, **dots)
 
-    arrow = 0.045 * float(extent.max() or 1.0)
-    turned = drawn[:: -(-len(drawn) // _MOST_ARROWS) or 1]
-    colours = shades.to_rgba(errors.translation_m[turned])
-    _draw_views(panel, predicted_xy[turned], prediction, turned, axes, arrow, colours)
-    turned = np.arange(0, len(truth_xy), -(-len(truth_xy) // _MOST_ARROWS) or 1)
-    _draw_views(panel, truth_xy[turned], truth, turned, axes, arrow, _DARK)
+        arrow = 0.045 * float(extent.max() or 1.0)
+        turned = drawn[:: -(-len(drawn) // _MOST_ARROWS) or 1]
+        colours = shades.to_rgba(errors.translation_m[turned])
+        _draw_views(panel, predicted_xy[turned], prediction, turned, axes[view], arrow, colours)
+        turned = np.arange(0, len(truth_xy), -(-len(truth_xy) // _MOST_ARROWS) or 1)
+        _draw_views(panel, truth_xy[turned], truth, turned, axes[view], arrow, _DARK)
+        panel.set_aspect("equal", adjustable="datalim")
+        panel.margins(0.06)
+        panel.set_ylabel(f"{('across', 'up')[other - 1]} ({length})")
+    _label_trajectory(figure, usable, inside, shades, length)
+    save_figure(figure, path)
 
-    panel.set_aspect("equal", adjustable="datalim")
-    panel.margins(0.06)
+
+def _label_trajectory(
+    figure: "Figure",
+    usable: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
+    shades: "PathCollection",
+    length: str,
+) -> None:
+    top, side = figure.axes
     title = f"Camera positions from above: {len(usable)} test frames"
     if missing := int((~usable).sum()):
         title += f", {missing} without a prediction"
     if far := int((usable & ~inside).sum()):
         title += f", {far} predicted far outside"
-    panel.set_title(title)
-    panel.set_xlabel(f"along the longest extent of the training positions ({length})")
-    panel.set_ylabel(f"across ({length})")
-    figure.legend(loc="outside lower center", ncols=3, markerscale=1.6, frameon=False)
-    bar = figure.colorbar(shades, ax=panel, extend="max", fraction=0.04, pad=0.02)
+    top.set_title(title)
+    side.set_title("The same from the side")
+    side.set_xlabel(f"along the longest extent of the training positions ({length})")
+    handles = top.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, markerscale=1.6, frameon=False)
+    bar = figure.colorbar(shades, ax=[top, side], extend="max", fraction=0.04, pad=0.02)
     bar.set_label(f"translation error ({length})")
     bar.outline.set_visible(False)
-    save_figure(figure, path)
 
 
 def plot_training_curves(path: str | Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -170,6 +191,19 @@ def plot_training_curves(path: str | Path, rows: Sequence[Mapping[str, float]]) 
         panels[1].set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     save_figure(figure, path)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a ``metrics.csv``, one an epoch."""
+    with path.open(newline="") as file:
+        return [
+            {
+                name: int(value) if name in ("epoch", "step") else float(value)
+                for name, value in row.items()
+                if value
+            }
+            for row in csv.DictReader(file)
+        ]
 
 
 def top_down_axes(train: Pose) -> Array:

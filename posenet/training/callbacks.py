@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning
 
+from posenet.evaluation.plots import read_metrics
 from posenet.models.checkpoint import Checkpoint, save_checkpoint
 from posenet.models.network import PoseNetwork
 from posenet.progress import make_bar, say
@@ -87,19 +88,6 @@ class WriteMetrics(lightning.Callback):
             writer = csv.DictWriter(file, list(dict.fromkeys(key for r in self.rows for key in r)))
             writer.writeheader()
             writer.writerows(self.rows)
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a ``metrics.csv``, one an epoch."""
-    with path.open(newline="") as file:
-        return [
-            {
-                name: int(value) if name in ("epoch", "step") else float(value)
-                for name, value in row.items()
-                if value
-            }
-            for row in csv.DictReader(file)
-        ]
 
 
 class ShowProgress(lightning.Callback):

@@ -33,7 +33,7 @@ from posenet.datasets.loader import (
 )
 from posenet.datasets.resampling import common_lens
 from posenet.errors import DataError, UsageError, look_up
-from posenet.evaluation.plots import plot_training_curves
+from posenet.evaluation.plots import plot_training_curves, read_metrics
 from posenet.geometry import REPRESENTATIONS, Pose
 from posenet.losses import PoseLoss
 from posenet.models.backbones import BACKBONES
@@ -45,7 +45,6 @@ from posenet.training.callbacks import (
     KeepCheckpoints,
     ShowProgress,
     WriteMetrics,
-    read_metrics,
 )
 from posenet.training.distillation import load_teacher, require_fit_teacher
 from posenet.training.module import TrainingModule

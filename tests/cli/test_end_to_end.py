@@ -417,7 +417,7 @@ def test_baselines_know_all_frames_that_are_not_for_testing(evaluated, room):
 
 
 def test_evaluation_draws_pictures(trained, evaluated):
-    for name in ("error_cdf.png", "trajectory.png"):
+    for name in ("error_cdf.png", "error_distance.png", "trajectory.png"):
         content = (trained.folder / name).read_bytes()
         assert content.startswith(PNG)
         assert len(content) > 5000
@@ -434,7 +434,9 @@ def test_evaluation_prints_a_table_for_people(trained, tmp_path):
         "evaluation.json",
         "predictions.csv",
         "error_cdf.png",
+        "error_distance.png",
         "trajectory.png",
+        "report.html",
     }
 
 

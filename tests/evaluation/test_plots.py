@@ -112,11 +112,11 @@ def test_trajectory_skips_and_counts_what_it_cannot_draw(drawn):
     prediction.translation[7] = 1e6
     errors = pose_errors(prediction, truth)
     figure = drawn(plots.plot_trajectory, train, truth, prediction, errors)
-    panel, bar = figure.axes
+    panel, side, bar = figure.axes
     expected = "20 test frames, 2 without a prediction, 1 predicted far outside"
     assert expected in panel.get_title()
-    assert panel.get_aspect() == 1.0
-    assert "(m)" in panel.get_xlabel()
+    assert panel.get_aspect() == side.get_aspect() == 1.0
+    assert "(m)" in side.get_xlabel()
     assert "(m)" in bar.get_ylabel()
     joins = np.array(panel.collections[0].get_segments())
     assert joins.shape == (17, 2, 2)
@@ -124,6 +124,9 @@ def test_trajectory_skips_and_counts_what_it_cannot_draw(drawn):
     assert len(curve(panel, 0)) == 60
     assert len(curve(panel, 1)) == 20
     assert np.ptp(panel.get_xlim()) < 10.0
+    # The walk is level, so from the side it is a line; its plan is an ellipse of 4 m by 2 m.
+    np.testing.assert_allclose(np.ptp(curve(panel, 0), axis=0), [4.0, 2.0], atol=1e-9)
+    np.testing.assert_allclose(np.ptp(curve(side, 0), axis=0), [4.0, 0.0], atol=1e-9)
 
 
 def test_trajectory_thins_out_long_sequences(drawn):
