@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,15 @@ from numpy.typing import NDArray
 
 from posenet.datasets.frame import Frame
 from posenet.datasets.loader import Scene, load_scene
-from posenet.errors import DataError
+from posenet.errors import DataError, UsageError
 from posenet.evaluation.baselines import mean_pose, nearest_image_pose
+from posenet.evaluation.confidence import (
+    evaluate_confidence,
+    format_confidence,
+    measure_other_scene,
+    summarise_confidence,
+)
+from posenet.evaluation.confidence_plot import plot_confidence
 from posenet.evaluation.distance_plot import plot_error_distance
 from posenet.evaluation.metrics import (
     PoseErrors,
@@ -30,6 +38,7 @@ from posenet.evaluation.viewpoint_plot import plot_viewpoints
 from posenet.evaluation.viewpoints import evaluate_viewpoints, summarise_viewpoints
 from posenet.geometry import Pose, rotation_to_quaternion, stack_poses
 from posenet.inference.localizer import Localizer
+from posenet.models.calibration import PoseConfidence
 from posenet.models.checkpoint import find_checkpoint, run_folder_of
 from posenet.models.network import Prediction
 from posenet.progress import report_progress
@@ -110,7 +119,12 @@ def open_run(run: Path, root: str | None = None, split: str = "test") -> OpenedR
 
 
 def evaluate(
-    run: Path, *, root: str | None = None, split: str = "test", output: Path | None = None
+    run: Path,
+    *,
+    root: str | None = None,
+    split: str = "test",
+    output: Path | None = None,
+    other_scenes: Sequence[Path] = (),
 ) -> Evaluation:
     """Evaluate a run, and write ``report.html``, its numbers and its pictures.
 
@@ -119,6 +133,7 @@ def evaluate(
         root: Where the dataset lies, if no longer where it was trained from.
         split: test, validation or train.
         output: Folder for the files; the run folder (or ``evaluation-SPLIT`` in it) when omitted.
+        other_scenes: Folders of images of other places, which the network should disown.
 
     Raises:
         PosenetError: The checkpoint or the dataset cannot be used.
@@ -173,10 +188,24 @@ def evaluate(
         local = Pose(truth.rotation, truth.translation - origin)
         viewpoints = evaluate_viewpoints(localizer.network.bins, answer.logits, local)
         summary["viewpoints"] = summarise_viewpoints(viewpoints)
+    confidence = evaluate_confidence(localizer, answer, errors[NETWORK])
+    if confidence is None and other_scenes:
+        raise UsageError(
+            f"{run}: this network says nothing of other scenes; train one with "
+            "--model.confidence true"
+        )
+    if confidence is not None:
+        summary["confidence"] = summarise_confidence(confidence, errors[NETWORK], sequences)
+        others = {
+            str(path): measure_other_scene(localizer, confidence.novelty, path)
+            for path in other_scenes
+        }
+        summary["confidence"] |= {"other_scenes": others} if others else {}
     folder = output or _default_folder(run_folder_of(opened.checkpoint_path), split)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
-    write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK])
+    radii = None if confidence is None else confidence.at_level
+    write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK], radii)
     unit = "m" if scene.metric else "units"
     pictures = {name: folder / f"{name}.png" for name in ("error_cdf", "trajectory")}
     plot_error_cdf(pictures["error_cdf"], errors, unit)
@@ -188,6 +217,9 @@ def evaluate(
         pictures["viewpoints"] = folder / "viewpoints.png"
         near = Pose(train.rotation, train.translation - origin)
         plot_viewpoints(pictures["viewpoints"], near, local, viewpoints)
+    if confidence is not None:
+        pictures["confidence"] = folder / "confidence.png"
+        plot_confidence(pictures["confidence"], confidence, errors[NETWORK], unit)
     source = ReportSource(
         summary=summary,
         names=[frame.name for frame in frames],
@@ -204,6 +236,7 @@ def evaluate(
         camera=scene.camera,
         config=localizer.checkpoint.config,
         run=run_folder_of(opened.checkpoint_path),
+        confidence=radii,
     )
     write_report(folder, source)
     return Evaluation(summary, errors, folder)
@@ -226,9 +259,16 @@ def in_scene_units(values: dict[str, Any], metric: bool, size: float) -> dict[st
     return kept
 
 
-def write_predictions(path: Path, frames: list[Frame], pose: Pose, errors: PoseErrors) -> None:
-    """One row a frame: camera-to-world quaternion wxyz, camera centre in metres, errors."""
+def write_predictions(
+    path: Path,
+    frames: list[Frame],
+    pose: Pose,
+    errors: PoseErrors,
+    confidence: PoseConfidence | None = None,
+) -> None:
+    """One row a frame: camera-to-world quaternion wxyz, camera centre in metres, errors, radii."""
     quaternions = rotation_to_quaternion(pose.rotation)
+    columns = ("rotation_radius_deg", "translation_radius_m", "familiarity") if confidence else ()
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
@@ -236,12 +276,14 @@ def write_predictions(path: Path, frames: list[Frame], pose: Pose, errors: PoseE
                 *("frame", "sequence", "qw", "qx", "qy", "qz"),
                 *("center_x_m", "center_y_m", "center_z_m"),
                 *("translation_error_m", "rotation_error_deg"),
+                *columns,
             ]
         )
         for i, frame in enumerate(frames):
             numbers = (*quaternions[i].tolist(), *pose.translation[i].tolist())
             row = [f"{value:.9f}" for value in numbers]
             row += [f"{errors.translation_m[i]:.6f}", f"{errors.rotation_deg[i]:.6f}"]
+            row += [f"{float(getattr(confidence, name)[i]):.6f}" for name in columns]
             writer.writerow([frame.name, frame.sequence, *row])
 
 
@@ -294,6 +336,8 @@ def format_evaluation(summary: dict[str, Any]) -> str:
         )
     if "viewpoints" in summary:
         lines.append(_format_viewpoints(summary["viewpoints"], unit))
+    if "confidence" in summary:
+        lines.append(format_confidence(summary["confidence"], unit))
     return "\n".join([title, *lines])
 
 
@@ -317,16 +361,8 @@ def _baselines(scene: Scene, indices: list[int]) -> tuple[list[int], Pose, dict[
     known = sorted(set(scene.split.train + scene.split.validation) - set(indices)) or indices
     train = stack_poses([scene.frames[i].pose for i in known])
     read = scene.images.color_image
-    return (
-        known,
-        train,
-        {
-            NEAREST: nearest_image_pose(
-                (read(i) for i in known), train, (read(i) for i in indices)
-            ),
-            MEAN: mean_pose(train, len(indices)),
-        },
-    )
+    nearest = nearest_image_pose((read(i) for i in known), train, (read(i) for i in indices))
+    return known, train, {NEAREST: nearest, MEAN: mean_pose(train, len(indices))}
 
 
 def _require_unseen(frames: list[Frame], run: Path, split: str) -> None:

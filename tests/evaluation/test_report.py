@@ -5,6 +5,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -41,6 +42,7 @@ from posenet.evaluation.report.sections import SECTIONS
 from posenet.evaluation.report.source import ReportSource
 from posenet.evaluation.report.words import recall_label, verdict
 from posenet.geometry import Intrinsics, Pose
+from posenet.models.calibration import PoseConfidence
 
 TESTED, TRAINED = 40, 60
 HOSTILE = (
@@ -164,7 +166,7 @@ class Parsed(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: dict[str, list[str]] = {}
+        self.text: list[tuple[str, str]] = []
         self.feed(page)
         self.close()
         assert self.open == []
@@ -180,15 +182,15 @@ class Parsed(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.setdefault(self.open[-1] if self.open else "", []).append(data)
+        self.text.append((self.open[-1] if self.open else "", data))
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
 
     @property
     def words(self) -> str:
-        kept = (parts for tag, parts in self.text.items() if tag not in ("script", "style"))
-        return " ".join(" ".join(itertools.chain.from_iterable(kept)).split())
+        kept = (data for tag, data in self.text if tag not in ("script", "style"))
+        return " ".join(" ".join(kept).split())
 
 
 def island(page: str) -> dict:
@@ -395,17 +397,36 @@ def test_confidence_is_shown_where_the_network_has_it(source):
         "level": 0.9,
         "calibration_frames": 85,
         "rotation_coverage": 0.81,
+        "rotation_coverage_95": (math.nan, math.nan),
         "translation_coverage": 0.925,
+        "translation_coverage_95": (0.85, 0.975),
         "median_rotation_radius_deg": 7.5,
         "median_translation_radius_m": 0.25,
-        "rotation_rank_correlation": None,
+        "rotation_rank_correlation": math.nan,
         "translation_rank_correlation": 0.62,
         "flagged": 0.05,
+        "other_scenes": {"<u>attic": {"images": 12, "flagged": 0.75, "auroc": 0.987}},
     }
-    sure = source._replace(summary={**source.summary, "confidence": values})
-    words = Parsed(render_report(sure)).words
-    for text in ("90.0 %", "92.5 %", "81.0 %", "0.250 m", "7.50°", "0.62", "85 validation frames"):
-        assert text in words
+    radius = torch.linspace(0.1, 0.4, TESTED)
+    sure = PoseConfidence(10 * radius, radius, radius, torch.arange(TESTED) != 7)
+    picture = {**source.pictures, "confidence": source.pictures["error_cdf"]}
+    parsed = Parsed(
+        render_report(
+            source._replace(
+                summary={**source.summary, "confidence": values}, confidence=sure, pictures=picture
+            )
+        )
+    )
+    assert [section["id"] for section in parsed.all("section")] == list(SECTIONS)
+    for text in (
+        "calibrated on 85 validation frames. Of these frames, 5.0 % are said to be of another",
+        "truth within the 90.0 % radius 92.5 % (85.0 % to 97.5 %) 81.0 %",
+        "median radius 0.250 m 7.50°",
+        "rank correlation of radius and error 0.62 unknown",
+        "<u>attic 12 75.0 % 0.987",
+        f"no usable prediction (within {radius[7]:.3f} m, {10 * radius[7]:.2f}° said at 90%), said",
+    ):
+        assert text in parsed.words
 
 
 def test_large_sets_are_thinned_out_evenly():
@@ -566,7 +587,7 @@ def test_the_page_opens_without_a_complaint(browse, page):
     assert "data-error" not in parsed.all("html")[0]
     [canvas] = [attributes for attributes in parsed.all("canvas") if attributes["id"] == "scene"]
     assert int(canvas["data-drawn"]) == TRAINED + TESTED + TESTED - 1
-    assert "owned" not in "".join(parsed.text["title"])
+    assert "owned" not in parsed.words.split("posenet evaluate")[0]
 
 
 PROBE = Path(__file__).with_name("report_probe.js")

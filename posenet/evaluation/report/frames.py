@@ -14,6 +14,7 @@ from posenet.evaluation.nearest import nearest_training_pose
 from posenet.evaluation.report.source import ReportSource, note
 from posenet.evaluation.report.words import angle, length, unit_of
 from posenet.geometry import Pose
+from posenet.models.calibration import LEVEL
 
 # Neighbours of a video are near copies: three pictures of one place would show one thing.
 APART = 10
@@ -96,6 +97,12 @@ def _frame(source: ReportSource, index: int) -> str:
     name = source.names[index]
     far, turned = (float(values[index]) for values in source.errors)
     told = f"{length(far, unit)}, {angle(turned)}" if np.isfinite(far) else "no usable prediction"
+    if source.confidence is not None:
+        sure = source.confidence
+        radius = length(float(sure.translation_radius_m[index]), unit)
+        turn = angle(float(sure.rotation_radius_deg[index]))
+        told += f" (within {radius}, {turn} said at {LEVEL:.0%})"
+        told += "" if sure.same_scene[index] else ", said to be of another scene"
     tiles = [_tile(source.image(index), f"{name} as the network saw it", "as the network saw it")]
     if source.nearest is not None and source.train_image is not None:
         near = source.nearest

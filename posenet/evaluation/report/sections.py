@@ -14,6 +14,7 @@ from posenet.evaluation.report.source import ReportSource, note
 from posenet.evaluation.report.words import (
     angle,
     interval,
+    is_missing,
     length,
     mean_cells,
     median_cells,
@@ -133,7 +134,7 @@ def render_distance(source: ReportSource) -> str:
         text = f"{name}: nearest training pose {say(values[f'median_{of}'])} away (median)"
         text += f", the network is closer in {share(values[f'better_{kind}'])} of the frames"
         near, far = (values[f"{where}_quarter_median_error_{of}"] for where in ("near", "far"))
-        if near is not None and np.isfinite([near, far]).all():
+        if not is_missing(near) and not is_missing(far):
             text += f"; median error {say(near)} in the quarter of the frames that is nearest to a "
             text += f"training pose and {say(far)} in the quarter that is farthest"
         parts.append(text)
@@ -186,35 +187,44 @@ def render_confidence(source: ReportSource) -> str:
     values = source.summary.get("confidence")
     if values is None:
         return ""
-    unit, level = unit_of(source.summary), share(values["level"])
+    unit = unit_of(source.summary)
     rows = [["", "position", "rotation"]]
-    rows.append([f"truth within the {level} radius", *_both(values, "coverage", share, share)])
-    rows.append(
-        [
-            "median radius",
-            length(values["median_translation_radius_m"], unit),
-            angle(values["median_rotation_radius_deg"]),
-        ]
+    rows.append([f"truth within the {share(values['level'])} radius"])
+    rows.append(["median radius"])
+    rows.append(["rank correlation of radius and error"])
+    for name, radius in (
+        ("translation", length(values["median_translation_radius_m"], unit)),
+        ("rotation", angle(values["median_rotation_radius_deg"])),
+    ):
+        low, high = values[f"{name}_coverage_95"]
+        held = share(values[f"{name}_coverage"])
+        # Of too few frames there is no interval, and of equal radii no correlation.
+        if not is_missing(low) and not is_missing(high):
+            held += f" ({share(low)} to {share(high)})"
+        correlation = values[f"{name}_rank_correlation"]
+        told = "unknown" if is_missing(correlation) else f"{correlation:.2f}"
+        for row, cell in zip(rows[1:], (held, radius, told), strict=True):
+            row.append(cell)
+    frames = values["calibration_frames"]
+    calibrated = (
+        f"calibrated on {frames} validation frames"
+        if frames
+        else "not calibrated, for want of validation frames"
     )
-    ranks = _both(values, "rank_correlation", *([lambda value: f"{value:.2f}"] * 2))
-    rows.append(["rank correlation of radius and error", *ranks])
     text = (
-        f"<p>The network draws a radius around each pose within which the truth is expected in "
-        f"{escape(level)} of the cases, calibrated on {values['calibration_frames']} validation "
-        f"frames; {escape(share(values['flagged']))} of these images are flagged as not of this "
-        "scene.</p>"
+        "Around each pose the network draws a radius within which it expects the truth in "
+        f"{share(values['level'])} of the cases, {calibrated}. Of these frames, "
+        f"{share(values['flagged'])} are said to be of another scene."
     )
-    alt = (
-        "Error of each frame against the radius it was given, and median errors of the frames that "
-        "are left when the least sure ones are dropped."
-    )
-    return text + table(rows, "Confidence") + _picture(source, "confidence", alt, optional=True)
-
-
-def _both(values: Mapping[str, Any], kind: str, *forms: Callable[[float], str]) -> tuple[str, str]:
-    found = (values[f"translation_{kind}"], values[f"rotation_{kind}"])
-    words = [form(v) if v is not None else "unknown" for form, v in zip(forms, found, strict=True)]
-    return words[0], words[1]
+    others = [
+        [name, f"{other['images']}", share(other["flagged"]), f"{other['auroc']:.3f}"]
+        for name, other in values.get("other_scenes", {}).items()
+    ]
+    header = ["images of other places", "images", "said to be of another scene", "AUROC"]
+    parts = [f"<p>{escape(text)}</p>", table(rows, "Confidence")]
+    parts += [table([header, *others], "Images of other places")] if others else []
+    alt = "Error of each frame against its radius, and the share of truths within radii by level."
+    return "".join([*parts, _picture(source, "confidence", alt)])
 
 
 # In the order in which a reader wants them.
@@ -231,10 +241,10 @@ SECTIONS: dict[str, Section] = {
 }
 
 
-def _picture(source: ReportSource, name: str, alt: str, optional: bool = False) -> str:
+def _picture(source: ReportSource, name: str, alt: str) -> str:
     path = source.pictures.get(name)
     if path is None:
-        return "" if optional else note(f"There is no picture of it: {alt}")
+        return note(f"There is no picture of it: {alt}")
     return chart(path.read_bytes(), alt)
 
 

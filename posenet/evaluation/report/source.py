@@ -12,8 +12,8 @@ from posenet.config import Config
 from posenet.evaluation.metrics import PoseErrors
 from posenet.evaluation.nearest import NearestTraining
 from posenet.geometry import Intrinsics, Pose
+from posenet.models.calibration import PoseConfidence
 
-Array = NDArray[np.float64]
 ReadImage = Callable[[int], NDArray[np.uint8]]
 
 
@@ -36,7 +36,7 @@ class ReportSource(NamedTuple):
         camera: The camera of all images.
         config: Settings of the training.
         run: The run folder, for the files that the training left there.
-        confidence: Columns of ``predictions.csv`` that say how sure the network was, (N,) each.
+        confidence: How sure the network was of each frame, (N,).
     """
 
     summary: Mapping[str, Any]
@@ -54,7 +54,7 @@ class ReportSource(NamedTuple):
     camera: Intrinsics | None = None
     config: Config | None = None
     run: Path | None = None
-    confidence: Mapping[str, Array] = {}
+    confidence: PoseConfidence | None = None
 
 
 def note(text: str) -> str:

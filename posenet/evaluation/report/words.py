@@ -15,24 +15,24 @@ def unit_of(summary: Mapping[str, Any]) -> str:
 
 def length(value: float | None, unit: str) -> str:
     """A distance with its unit."""
-    return NOTHING if _is_missing(value) else f"{_digits(value, unit)} {unit}"
+    return NOTHING if is_missing(value) else f"{_digits(value, unit)} {unit}"
 
 
 def angle(value: float | None) -> str:
     """An angle in degrees."""
-    return NOTHING if _is_missing(value) else f"{value:.2f}°"
+    return NOTHING if is_missing(value) else f"{value:.2f}°"
 
 
 def share(value: float | None) -> str:
     """A share in [0, 1] in percent."""
-    return NOTHING if _is_missing(value) else f"{100.0 * value:.1f} %"
+    return NOTHING if is_missing(value) else f"{100.0 * value:.1f} %"
 
 
 def interval(low_high: Sequence[float | None] | None, unit: str) -> str:
     """Both ends of an interval; nothing where there is none."""
-    if low_high is None or all(_is_missing(end) for end in low_high):
+    if low_high is None or all(is_missing(end) for end in low_high):
         return ""
-    ends = ["∞" if _is_missing(end) else _bare(end, unit) for end in low_high]
+    ends = ["∞" if is_missing(end) else _bare(end, unit) for end in low_high]
     return f"{ends[0]} to {ends[1]}"
 
 
@@ -85,7 +85,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
     """What the medians say, in plain words."""
     unit, frames = unit_of(summary), int(summary["frames"])
     far, turned = summary["median_translation_m"], summary["median_rotation_deg"]
-    if _is_missing(far) or _is_missing(turned):
+    if is_missing(far) or is_missing(turned):
         return f"Half or more of the {frames} {summary['split']} images got no usable prediction."
     text = f"Half of the {frames} {summary['split']} images are located within {length(far, unit)}"
     if not summary["metric"]:
@@ -108,7 +108,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
 
 
 def _times(ours: float, theirs: float | None) -> str:
-    if _is_missing(theirs) or theirs <= 0.0 or ours <= 0.0:
+    if is_missing(theirs) or theirs <= 0.0 or ours <= 0.0:
         return "not comparable"
     ratio = theirs / ours
     if 0.95 < ratio < 1.05:
@@ -124,5 +124,6 @@ def _digits(value: float, unit: str) -> str:
     return f"{value:.3f}" if unit == "m" else f"{value:.3g}"
 
 
-def _is_missing(value: float | None) -> bool:
+def is_missing(value: float | None) -> bool:
+    """Whether a number is none: unknown, NaN or infinite."""
     return value is None or not math.isfinite(value)
