@@ -1,6 +1,5 @@
 """The inspection as one HTML file that needs nothing else: no network, no folder of pictures."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import BytesIO
@@ -8,6 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from posenet.evaluation.html import facts as facts_table
+from posenet.evaluation.html import figure, table
 from posenet.evaluation.plots import save_figure
 from posenet.inspection.findings import Finding
 from posenet.inspection.pictures import Picture
@@ -43,16 +44,12 @@ def embed(picture: Picture) -> str:
     """A figure element with the picture inside, and its words for those who cannot see it."""
     stream = BytesIO()
     save_figure(picture.figure, stream, {"Description": picture.alt})
-    content, kind = stream.getvalue(), "png"
+    content = stream.getvalue()
     photographs = BytesIO()
     Image.open(stream).convert("RGB").save(photographs, "JPEG", quality=85)
     if 2 * photographs.tell() < len(content):
-        content, kind = photographs.getvalue(), "jpeg"
-    data = base64.b64encode(content).decode()
-    return (
-        f'<figure><img alt="{escape(picture.alt)}" src="data:image/{kind};base64,{data}">'
-        f"<figcaption>{escape(picture.alt)}</figcaption></figure>"
-    )
+        content = photographs.getvalue()
+    return figure(content, picture.alt)
 
 
 def render_page(
@@ -80,11 +77,11 @@ def render_page(
         "<h2>Findings</h2>",
         *([_finding(f) for f in findings] or ["<p>Nothing to complain about.</p>"]),
         "<h2>Summary</h2>",
-        _facts(facts),
+        facts_table(facts, "Summary"),
     ]
     for picture in pictures.values():
         parts += [f"<h2>{escape(picture.title)}</h2>", embed(picture)]
-    parts += ["<h2>Sequences</h2>", _table(sequences), "</main></body></html>"]
+    parts += ["<h2>Sequences</h2>", table(sequences, "Sequences"), "</main></body></html>"]
     return "\n".join(parts) + "\n"
 
 
@@ -101,26 +98,6 @@ def _finding(finding: Finding) -> str:
         ending = f" and {more} more, listed in inspection.json" if more > 0 else ""
         lines.append(f"<p>Frames: <code>{shown}</code>{ending}</p>")
     return "\n".join([*lines, "</section>"])
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in facts
-    )
-    return f'<div class="wide"><table>{rows}</table></div>'
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in rows[0])
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f'<td class="number">{escape(cell)}</td>' for cell in row[1:])
-        + "</tr>"
-        for row in rows[1:]
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide">{table}</div>'
 
 
 def sequence_rows(summary: Mapping[str, Any]) -> list[list[str]]:
