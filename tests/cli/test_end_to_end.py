@@ -1,5 +1,6 @@
 """The whole way by the command line, on a toy room: train, stop, resume, evaluate, predict."""
 
+import base64
 import contextlib
 import csv
 import hashlib
@@ -370,7 +371,7 @@ def test_evaluation_has_the_documented_keys(evaluated):
     errors = {f"{a}_{b}" for a in ("median", "mean") for b in ("translation_m", "rotation_deg")}
     flat = {"frames", *errors, *recalls}
     about = {"scene", "split", "checkpoint", "epoch", "intervals_95", "sequences", "baselines"}
-    about |= {"metric", "scene_size"}
+    about |= {"metric", "scene_size", "nearest_training_pose"}
     assert summary.keys() == flat | about
     assert (summary["scene"], summary["split"]) == ("room", "test")
     assert summary["checkpoint"] == "best.pt"
@@ -421,6 +422,26 @@ def test_evaluation_draws_pictures(trained, evaluated):
         content = (trained.folder / name).read_bytes()
         assert content.startswith(PNG)
         assert len(content) > 5000
+
+
+def test_evaluation_writes_a_page(trained, evaluated):
+    assert str(trained.folder / "report.html") in evaluated.err
+    page = (trained.folder / "report.html").read_text(encoding="utf-8")
+    assert "<title>room: test evaluation</title>" in page
+    for name in ("error_cdf", "error_distance", "trajectory", "training_curves"):
+        content = base64.b64encode((trained.folder / f"{name}.png").read_bytes()).decode()
+        assert content in page
+    assert page.count("data:image/jpeg") >= 2 * 9
+
+
+def test_a_checkpoint_without_its_run_has_a_page_too(trained, tmp_path):
+    shutil.copy(trained.folder / "checkpoints" / "best.pt", tmp_path)
+    words = ("evaluate", tmp_path / "best.pt", "--output", tmp_path / "out", "--split", "train")
+    assert posenet(*words).code == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for missing in ("No metrics.csv", "No environment.json", "or it was these frames"):
+        assert missing in page
+    assert "nearest_training_pose" not in (tmp_path / "out" / "evaluation.json").read_text()
 
 
 def test_evaluation_prints_a_table_for_people(trained, tmp_path):

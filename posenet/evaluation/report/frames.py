@@ -79,10 +79,11 @@ def render_frames(source: ReportSource) -> str:
     if source.image is None:
         return note("Only predicted poses were evaluated: there are no images to show.")
     chosen = choose_examples(source.errors, source.sequences)
-    kinds = {"worst": "Worst", "median": "Median", "best": "Best"}
+    kinds = {"worst": "Worst", "median": "Around the median", "best": "Best"}
     reading = (
         "<p>Frames are ranked by the sum of both errors in units of their medians; neighbours of a "
-        "video are passed over.</p>"
+        'video are passed over.</p><p class="soft">Mind the licence of the dataset before you pass '
+        "this page on: it holds these images.</p>"
     )
     parts = [reading]
     for kind, title in kinds.items():
@@ -97,12 +98,13 @@ def _frame(source: ReportSource, index: int) -> str:
     name = source.names[index]
     far, turned = (float(values[index]) for values in source.errors)
     told = f"{length(far, unit)}, {angle(turned)}" if np.isfinite(far) else "no usable prediction"
+    said = ""
     if source.confidence is not None:
         sure = source.confidence
         radius = length(float(sure.translation_radius_m[index]), unit)
         turn = angle(float(sure.rotation_radius_deg[index]))
-        told += f" (within {radius}, {turn} said at {LEVEL:.0%})"
-        told += "" if sure.same_scene[index] else ", said to be of another scene"
+        said = f"said to be within {radius} and {turn} ({LEVEL:.0%})"
+        said += "" if sure.same_scene[index] else ", and to be of another scene"
     tiles = [_tile(source.image(index), f"{name} as the network saw it", "as the network saw it")]
     if source.nearest is not None and source.train_image is not None:
         near = source.nearest
@@ -121,8 +123,8 @@ def _frame(source: ReportSource, index: int) -> str:
     if source.train is not None:
         button = f'<button class="locate" data-frame="{index}">show in 3D</button>'
     return (
-        f'<article class="frame"><h4><code>{escape(name)}</code> <span>{escape(told)}</span>'
-        f'{button}</h4><div class="tiles">{"".join(tiles)}</div></article>'
+        f'<article class="frame"><h4><code>{escape(name)}</code> <b>{escape(told)}</b> '
+        f'<small class="soft">{escape(said)}</small>{button}</h4><div class="tiles">{"".join(tiles)}</div></article>'
     )
 
 
