@@ -424,8 +424,8 @@ def test_confidence_is_shown_where_the_network_has_it(source):
         "median radius 0.250 m 7.50°",
         "rank correlation of radius and error 0.62 unknown",
         "<u>attic 12 75.0 % 0.987",
-        f"no usable prediction said to be within {radius[7]:.3f} m and {10 * radius[7]:.2f}° (90%), "
-        "and to be of another scene",
+        f"no usable prediction said to be within {radius[7]:.3f} m and {10 * radius[7]:.2f}° (90%)",
+        "(90%), and to be of another scene show in 3D",
     ):
         assert text in parsed.words
 

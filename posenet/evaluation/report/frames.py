@@ -124,7 +124,8 @@ def _frame(source: ReportSource, index: int) -> str:
         button = f'<button class="locate" data-frame="{index}">show in 3D</button>'
     return (
         f'<article class="frame"><h4><code>{escape(name)}</code> <b>{escape(told)}</b> '
-        f'<small class="soft">{escape(said)}</small>{button}</h4><div class="tiles">{"".join(tiles)}</div></article>'
+        f'<small class="soft">{escape(said)}</small>{button}</h4>'
+        f'<div class="tiles">{"".join(tiles)}</div></article>'
     )
 
 
