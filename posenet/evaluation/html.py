@@ -3,7 +3,13 @@
 import base64
 from collections.abc import Sequence
 from html import escape
+from io import BytesIO
 
+from PIL import Image
+
+from posenet.evaluation.plots import DOTS_PER_INCH
+
+_CHART_SCALE = 96 / DOTS_PER_INCH  # CSS counts 96 pixels an inch
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg"}
 
 
@@ -21,19 +27,20 @@ def data_uri(content: bytes) -> str:
 
 def figure(content: bytes, alt: str, caption: str | None = None) -> str:
     """A picture with its caption; the words for those who cannot see it, when omitted."""
-    return (
-        f"<figure>{_image(content, alt)}<figcaption>{escape(caption or alt)}</figcaption></figure>"
-    )
+    image = f'<img alt="{escape(alt)}" src="{data_uri(content)}">'
+    return f"<figure>{image}<figcaption>{escape(caption or alt)}</figcaption></figure>"
 
 
 def chart(content: bytes, alt: str) -> str:
-    """A picture with writing in it, which scrolls by itself where the page is too narrow for it."""
-    image = scrolling(_image(content, alt), "Picture, described below")
+    """A picture with writing in it, which scrolls by itself where the page is too narrow for it.
+
+    Charts of different sizes are shown at one scale, so that their writing is of one size.
+    """
+    with Image.open(BytesIO(content)) as picture:
+        width, height = (round(side * _CHART_SCALE) for side in picture.size)
+    image = f'<img width="{width}" height="{height}" alt="{escape(alt)}" src="{data_uri(content)}">'
+    image = scrolling(image, "Picture, described below")
     return f'<figure class="chart">{image}<figcaption>{escape(alt)}</figcaption></figure>'
-
-
-def _image(content: bytes, alt: str) -> str:
-    return f'<img alt="{escape(alt)}" src="{data_uri(content)}">'
 
 
 def table(rows: Sequence[Sequence[str]], caption: str) -> str:

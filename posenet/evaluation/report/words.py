@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NOTHING = "infinite"
+_SPACE = "\u00a0"  # at which no line breaks
 
 
 def unit_of(summary: Mapping[str, Any]) -> str:
@@ -15,7 +16,7 @@ def unit_of(summary: Mapping[str, Any]) -> str:
 
 def length(value: float | None, unit: str) -> str:
     """A distance with its unit."""
-    return NOTHING if is_missing(value) else f"{_digits(value, unit)} {unit}"
+    return NOTHING if is_missing(value) else f"{_digits(value, unit)}{_SPACE}{unit}"
 
 
 def angle(value: float | None) -> str:
@@ -25,7 +26,7 @@ def angle(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A share in [0, 1] in percent."""
-    return NOTHING if is_missing(value) else f"{100.0 * value:.1f} %"
+    return NOTHING if is_missing(value) else f"{100.0 * value:.1f}{_SPACE}%"
 
 
 def interval(low_high: Sequence[float | None] | None, unit: str) -> str:
@@ -39,8 +40,8 @@ def interval(low_high: Sequence[float | None] | None, unit: str) -> str:
 def recall_label(key: str) -> str:
     """``recall_5cm_5deg`` as 5 cm, 5°, with spaces at which no line breaks."""
     parts = key.removeprefix("recall_").split("_")
-    spaced = [re.sub(r"(?<=[\d.])(?=[a-z%])", "\u00a0", part) for part in parts]
-    return ",\u00a0".join(part.replace("\u00a0deg", "°") for part in spaced)
+    spaced = [re.sub(r"(?<=[\d.])(?=[a-z%])", _SPACE, part) for part in parts]
+    return f",{_SPACE}".join(part.replace(f"{_SPACE}deg", "°") for part in spaced)
 
 
 def recall_keys(values: Mapping[str, Any]) -> list[str]:
