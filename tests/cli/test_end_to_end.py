@@ -430,7 +430,7 @@ def test_evaluation_draws_pictures(trained, evaluated):
 def test_evaluation_writes_a_page(trained, evaluated):
     assert str(trained.folder / "report.html") in evaluated.err
     page = (trained.folder / "report.html").read_text(encoding="utf-8")
-    assert "<title>room: test evaluation</title>" in page
+    assert f"<title>room: {FRAMES} test images</title>" in page
     for name in ("error_cdf", "error_distance", "trajectory", "training_curves"):
         content = base64.b64encode((trained.folder / f"{name}.png").read_bytes()).decode()
         assert content in page

@@ -264,7 +264,10 @@ def test_words_say_what_the_numbers_are(page, source):
         assert f"{low:.3f} to {high:.3f}" in words
     assert f"{100 * summary['recall_50cm_5deg']:.1f} %" in words
     near = summary["nearest_training_pose"]
-    assert f"closer in {100 * near['better_translation']:.1f} % of the frames" in words
+    assert (
+        f"error smaller than that in {100 * near['better_translation']:.1f} % of the frames"
+        in words
+    )
     for text in (
         "40 test images",
         "block bootstrap",
@@ -331,12 +334,16 @@ def test_what_is_not_known_is_left_out_with_a_note(source, tmp_path):
     summary = {
         key: value
         for key, value in source.summary.items()
-        if key not in ("baselines", "nearest_training_pose", "checkpoint", "sequences")
+        if key not in ("baselines", "nearest_training_pose", "checkpoint", "sequences", "split")
     }
     least = ReportSource(summary, *source[1:6])
     parsed = Parsed(render_report(least))
     assert not parsed.all("img")
     assert not parsed.all("canvas")
+    assert "Half of the 40 images are located within" in parsed.words
+    assert "method mean position error mean rotation error within 5 cm, 5°" in parsed.words
+    assert "predictions" in parsed.words
+    assert "network" not in parsed.words.split("How often")[0]
     for text in (
         "It is not known here what the network was trained on",
         "there are no images to show",
@@ -534,7 +541,10 @@ def test_the_verdict_is_honest(ours, said):
     assert said in text
     assert "the rotation error about the same" in text
     alone = verdict({**summary, "baselines": {}, **medians})
-    assert alone == "Half of the 10 test images are located within 0.500 m, and half within 8.00°."
+    assert (
+        alone
+        == "Half of the 10 test images are located within 0.500\u00a0m, and half within 8.00°."
+    )
 
 
 def test_labels_of_recalls():

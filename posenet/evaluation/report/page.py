@@ -13,7 +13,7 @@ from posenet.evaluation.metrics import json_ready
 from posenet.evaluation.report.scene import scene_data
 from posenet.evaluation.report.sections import SECTIONS
 from posenet.evaluation.report.source import ReportSource
-from posenet.evaluation.report.words import unit_of
+from posenet.evaluation.report.words import images_of, unit_of
 
 PAGE = "report.html"
 
@@ -38,7 +38,7 @@ def render_report(source: ReportSource) -> str:
     return _fill(
         _read("report.html"),
         {
-            "title": escape(f"{source.summary['scene']}: {source.summary['split']} evaluation"),
+            "title": escape(f"{source.summary['scene']}: {images_of(source.summary)}"),
             "scene": escape(str(source.summary["scene"])),
             "subtitle": escape(_subtitle(source)),
             "links": "".join(
@@ -75,8 +75,8 @@ def report_data(source: ReportSource) -> dict[str, Any]:
 
 def _subtitle(source: ReportSource) -> str:
     summary = source.summary
-    frames, sequences = int(summary["frames"]), len(summary.get("sequences", {}))
-    parts = [f"{summary['split']} split: {frames} frames in {sequences} sequences"]
+    sequences = len(summary.get("sequences", {}))
+    parts = [images_of(summary) + (f" in {sequences} sequences" if sequences > 1 else "")]
     if source.config is not None:
         model = source.config.model
         parts.append(f"{model.backbone}, {model.mode.replace('_', ' ')}")

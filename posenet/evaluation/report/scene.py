@@ -102,6 +102,6 @@ def render_scene(source: ReportSource) -> str:
     """The canvas and its controls; the script of the page draws it."""
     if source.train is None:
         return note("The training poses are not known here.")
-    known = "Training" if source.summary["split"] != "train" else "Other frames"
+    known = "Training" if source.summary.get("split") != "train" else "Other frames"
     text = files("posenet.evaluation.report").joinpath("scene.html").read_text(encoding="utf-8")
     return text.replace("{{known}}", known)

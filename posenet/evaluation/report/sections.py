@@ -18,6 +18,7 @@ from posenet.evaluation.report.words import (
     length,
     mean_cells,
     median_cells,
+    method_of,
     recall_cells,
     recall_header,
     share,
@@ -41,12 +42,12 @@ class Section(NamedTuple):
 def render_headline(source: ReportSource) -> str:
     """Medians of the network and the baselines, in large and in words."""
     summary = source.summary
-    rows = {"network": summary, **summary.get("baselines", {})}
+    rows = {method_of(summary): summary, **summary.get("baselines", {})}
     cards = "".join(_card(name, values, unit_of(summary)) for name, values in rows.items())
     size = ""
     if not summary["metric"]:
         size = (
-            "<p class=soft>The dataset has a scale of its own: lengths are in its units, and "
+            '<p class="soft">The dataset has a scale of its own: lengths are in its units, and '
             f"relative to its size of {summary['scene_size']:.3g} units, the diagonal of the "
             "training positions.</p>"
         )
@@ -60,7 +61,7 @@ def render_headline(source: ReportSource) -> str:
                     for name, values in rows.items()
                 ),
             ],
-            "Mean errors and recalls of the network and of what needs no training",
+            "Mean errors and recalls, beside what needs no training",
         )
         + _READING
     )
@@ -90,7 +91,7 @@ def _card(name: str, values: Mapping[str, Any], unit: str) -> str:
 def render_distribution(source: ReportSource) -> str:
     """Error curves, and a table by sequence."""
     summary = source.summary
-    rows = {"network": summary, **summary.get("baselines", {})}
+    rows = {method_of(summary): summary, **summary.get("baselines", {})}
     medians = ", ".join(
         f"{name} {length(values['median_translation_m'], unit_of(summary))} and "
         f"{angle(values['median_rotation_deg'])}"
@@ -114,7 +115,7 @@ def render_distribution(source: ReportSource) -> str:
                 for name, values in summary.get("sequences", {}).items()
             ),
         ],
-        "Errors of the network by sequence",
+        "Errors by sequence",
     )
     return f"{picture}<h3>By sequence</h3>{sequences}"
 
@@ -132,7 +133,7 @@ def render_distance(source: ReportSource) -> str:
     ):
         kind = of.split("_")[0]
         text = f"{name}: nearest training pose {say(values[f'median_{of}'])} away (median)"
-        text += f", the network is closer in {share(values[f'better_{kind}'])} of the frames"
+        text += f", error smaller than that in {share(values[f'better_{kind}'])} of the frames"
         near, far = (values[f"{where}_quarter_median_error_{of}"] for where in ("near", "far"))
         if not is_missing(near) and not is_missing(far):
             text += f"; median error {say(near)} in the quarter of the frames that is nearest to a "

@@ -14,6 +14,17 @@ def unit_of(summary: Mapping[str, Any]) -> str:
     return "m" if summary["metric"] else "units"
 
 
+def method_of(summary: Mapping[str, Any]) -> str:
+    """What was measured: a network, or predictions of whatever made a file."""
+    return "network" if "checkpoint" in summary else "predictions"
+
+
+def images_of(summary: Mapping[str, Any]) -> str:
+    """How many images of which split, where there is one."""
+    split = f"{summary['split']} " if summary.get("split") else ""
+    return f"{int(summary['frames'])} {split}images"
+
+
 def length(value: float | None, unit: str) -> str:
     """A distance with its unit."""
     return NOTHING if is_missing(value) else f"{_digits(value, unit)}{_SPACE}{unit}"
@@ -84,11 +95,11 @@ def recall_header(summary: Mapping[str, Any]) -> list[str]:
 
 def verdict(summary: Mapping[str, Any]) -> str:
     """What the medians say, in plain words."""
-    unit, frames = unit_of(summary), int(summary["frames"])
+    unit, images = unit_of(summary), images_of(summary)
     far, turned = summary["median_translation_m"], summary["median_rotation_deg"]
     if is_missing(far) or is_missing(turned):
-        return f"Half or more of the {frames} {summary['split']} images got no usable prediction."
-    text = f"Half of the {frames} {summary['split']} images are located within {length(far, unit)}"
+        return f"Half or more of the {images} got no usable prediction."
+    text = f"Half of the {images} are located within {length(far, unit)}"
     if not summary["metric"]:
         text += f" ({share(summary['median_translation_relative'])} of the scene's size)"
     text += f", and half within {angle(turned)}."
