@@ -12,7 +12,6 @@ from posenet.geometry import (
     Pose,
     geodesic_distance,
     mean_rotation,
-    squared_pose_distance,
     translation_distance,
 )
 
@@ -51,16 +50,15 @@ def nearest_training_pose(train: Pose, poses: Pose) -> NearestTraining:
     turn = geodesic_distance(train.rotation, mean_rotation(train.rotation))
     shift = translation_distance(train.translation, train.translation.mean(dim=0))
     scales = [max(float(part.square().mean().sqrt()), 1e-6) for part in (turn, shift)]
-    known = Pose(train.rotation[None], train.translation[None])
-    chunk = max(1, _PAIRS_AT_ONCE // len(train.translation))
-    chosen = [
-        squared_pose_distance(Pose(rotation[:, None], center[:, None]), known, *scales).argmin(
-            dim=1
-        )
-        for rotation, center in zip(
-            poses.rotation.split(chunk), poses.translation.split(chunk), strict=True
-        )
-    ]
+    # Which pose is nearest may rest on the digits of a cosine; how near it is, below, may not.
+    known, asked = train.rotation.flatten(1), poses.rotation.flatten(1)
+    chunk = max(1, _PAIRS_AT_ONCE // len(known))
+    chosen = []
+    for rotation, center in zip(asked.split(chunk), poses.translation.split(chunk), strict=True):
+        angle = (0.5 * (rotation @ known.T - 1.0)).clamp(-1.0, 1.0).acos()
+        # Not by a product of matrices, which loses a georeferenced scene's digits.
+        far = torch.cdist(center, train.translation, compute_mode="donot_use_mm_for_euclid_dist")
+        chosen.append(((angle / scales[0]).square() + (far / scales[1]).square()).argmin(dim=1))
     index = torch.cat(chosen)
     angle = geodesic_distance(train.rotation[index], poses.rotation)
     distance = translation_distance(train.translation[index], poses.translation)

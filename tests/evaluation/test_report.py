@@ -341,7 +341,7 @@ def test_what_is_not_known_is_left_out_with_a_note(source, tmp_path):
     assert not parsed.all("img")
     assert not parsed.all("canvas")
     assert "Half of the 40 images are located within" in parsed.words
-    assert "method mean position error mean rotation error within 5 cm, 5°" in parsed.words
+    assert "method mean position mean rotation within 5 cm, 5°" in parsed.words
     assert "predictions" in parsed.words
     assert "network" not in parsed.words.split("How often")[0]
     for text in (

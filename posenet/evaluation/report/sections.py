@@ -55,7 +55,7 @@ def render_headline(source: ReportSource) -> str:
         f'<p class="verdict">{escape(verdict(summary))}</p><div class="cards">{cards}</div>{size}'
         + table(
             [
-                ["method", "mean position error", "mean rotation error", *recall_header(summary)],
+                ["method", "mean position", "mean rotation", *recall_header(summary)],
                 *(
                     [name, *mean_cells(values, summary), *recall_cells(values, summary)]
                     for name, values in rows.items()
@@ -67,7 +67,7 @@ def render_headline(source: ReportSource) -> str:
     )
 
 
-_MEDIANS = ["median position error", "median rotation error"]
+_MEDIANS = ["median position", "median rotation"]
 _READING = """<p class="soft">Small or in brackets: 95&nbsp;% intervals of a block bootstrap.
 Neighbouring frames of a video look alike and so do their errors, so runs of consecutive frames are
 redrawn together; single frames would give intervals far too narrow. They say how the figures vary
@@ -102,6 +102,8 @@ def render_distribution(source: ReportSource) -> str:
         "error_cdf",
         f"Share of frames within an error, for position and rotation. Medians: {medians}.",
     )
+    if not summary.get("sequences"):
+        return picture
     sequences = table(
         [
             ["sequence", "frames", *_MEDIANS, *recall_header(summary)],
@@ -112,7 +114,7 @@ def render_distribution(source: ReportSource) -> str:
                     *median_cells(values, summary),
                     *recall_cells(values, summary),
                 ]
-                for name, values in summary.get("sequences", {}).items()
+                for name, values in summary["sequences"].items()
             ),
         ],
         "Errors by sequence",

@@ -37,7 +37,7 @@ def angle(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A share in [0, 1] in percent."""
-    return NOTHING if is_missing(value) else f"{100.0 * value:.1f}{_SPACE}%"
+    return "unknown" if is_missing(value) else f"{100.0 * value:.1f}{_SPACE}%"
 
 
 def interval(low_high: Sequence[float | None] | None, unit: str) -> str:
