@@ -152,6 +152,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="folder for the files (the run folder; none without RUN)"
     )
     verb.add_argument("--json", action="store_true", help="print evaluation.json on stdout")
+    verb.add_argument(
+        "--other-scene",
+        metavar="FOLDER",
+        type=Path,
+        action="append",
+        default=[],
+        help="images of another place: how well does RUN tell them apart? (can be repeated)",
+    )
 
     verb = _add(
         verbs,
@@ -203,7 +211,7 @@ def _add_measuring(verb: argparse.ArgumentParser) -> None:
     """What evaluate and compare have in common."""
     verb.add_argument("--root", help="where the dataset of a run lies now")
     verb.add_argument(
-        "--other-dataset",
+        "--same-place",
         action="store_true",
         help="measure a run on images of its place that are not of its dataset",
     )
@@ -334,7 +342,8 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
             split=_split_of_run(options),
             output=options.output,
             recall=_recall(options),
-            other_dataset=options.other_dataset,
+            same_place=options.same_place,
+            other_scenes=options.other_scene,
         )
     else:
         evaluation = evaluate_file(
@@ -361,10 +370,11 @@ def _refuse_unused(options: argparse.Namespace) -> None:
     of_files = ("predictions_format", "ground_truth_format", "time_tolerance", "metric")
     names, what = of_files, "--predictions"
     if options.predictions is not None:
-        names, what = ("root", "other_dataset"), "RUN"
+        names, what = ("root", "same_place", "other_scene"), "RUN"
     for name in names:
         value = getattr(options, name)
-        if value is not None and value is not False:
+        given = not (value is None or value is False or value == [])
+        if given:
             raise UsageError(f"--{name.replace('_', '-')}: goes with {what}")
 
 
@@ -404,7 +414,7 @@ def _compare(options: argparse.Namespace, _: list[str]) -> int:
         split=options.split,
         output=options.output,
         ground_truth=options.ground_truth,
-        other_dataset=options.other_dataset,
+        same_place=options.same_place,
         **_how_to_measure(options),
     )
     if options.json:

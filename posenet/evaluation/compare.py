@@ -35,7 +35,7 @@ def compare(
     metric: bool | None = None,
     recall: Sequence[Threshold] = DEFAULT_RECALL,
     tolerance_s: float = TIME_TOLERANCE_S,
-    other_dataset: bool = False,
+    same_place: bool = False,
 ) -> dict[str, Any]:
     """Measure runs and files of predictions on the same frames, and the later against the first.
 
@@ -51,7 +51,7 @@ def compare(
         metric: Whether the ground truth is in metres; when omitted, by its format.
         recall: Thresholds of the recalls, metres and degrees.
         tolerance_s: Seconds that timestamps of one frame may differ by.
-        other_dataset: Whether the dataset may be another one than a run was trained on.
+        same_place: Whether the dataset may be another one of the place that a run was trained on.
 
     Returns:
         ``split``, ``frames``, ``metric``, ``scene_size`` and by method what ``summarise`` gives,
@@ -80,7 +80,7 @@ def compare(
         )
     truth = reference = None
     if ground_truth is None:
-        reference = open_run(Path(first_run), root, split or "test", other_dataset)
+        reference = open_run(Path(first_run), root, split or "test", same_place)
         truth = _truth_of(reference)
     else:
         truth = read_truth(ground_truth, ground_truth_format, split, metric)
@@ -93,7 +93,7 @@ def compare(
         if is_run(Path(name)):
             opened = reference
             if reference is None or name != first_run:
-                opened = open_run(Path(name), root, split or "test", other_dataset)
+                opened = open_run(Path(name), root, split or "test", same_place)
             if reference is not None:
                 _require_same_frames(reference, opened, first_run, name)
             poses = _predictions_of(opened)

@@ -17,7 +17,7 @@ _TOLERANCE, _REACH = 1e-3, 4.0
 
 
 def require_same_scene(
-    checkpoint: Checkpoint, run: Path, scene: Scene, root: str, other_dataset: bool = False
+    checkpoint: Checkpoint, run: Path, scene: Scene, root: str, same_place: bool = False
 ) -> bool:
     """Refuse a dataset that does not hold the run's training frames where they were.
 
@@ -29,7 +29,7 @@ def require_same_scene(
         run: Its folder. Without its split.json nothing can be told, and nothing is refused.
         scene: The dataset.
         root: Where that lies, for the message.
-        other_dataset: Refuse nothing.
+        same_place: Refuse nothing.
 
     Returns:
         Whether it does hold them, so that equal names are of equal frames.
@@ -38,10 +38,10 @@ def require_same_scene(
         DataError: It does not.
     """
     problem = _why_not(checkpoint, run, scene)
-    if problem is not None and not other_dataset:
+    if problem is not None and not same_place:
         raise DataError(
             f"{root}: expected the dataset that {run} was trained on ({checkpoint.scene!r}), found "
-            f"{problem}; give its folder with --root, or --other-dataset to measure on other "
+            f"{problem}; give its folder with --root, or --same-place to measure on other "
             "images of the same place, in the same coordinates"
         )
     return problem is None

@@ -502,17 +502,17 @@ def test_another_scene_is_refused_unless_it_is_asked_for(trained, elsewhere, tmp
     assert (answer.code, answer.out) == (1, "")
     assert f"{elsewhere}: expected the dataset that {trained.folder} was trained on" in answer.err
     assert "frames of the same names elsewhere" in answer.err
-    assert "--other-dataset" in answer.err
+    assert "--same-place" in answer.err
     assert not (tmp_path / "out").exists()
     both = posenet(
         "compare", trained.folder, trained.folder / "checkpoints" / "last.pt", *words[2:4]
     )
     assert (both.code, "frames of the same names elsewhere" in both.err) == (1, True)
-    asked = posenet(*words, "--other-dataset", "--json")
+    asked = posenet(*words, "--same-place", "--json")
     assert json.loads(asked.out)["frames"] == FRAMES
 
 
-def test_frames_that_the_run_does_not_know_are_another_dataset(trained, room, tmp_path):
+def test_frames_that_the_run_does_not_know_are_ansame_place(trained, room, tmp_path):
     """A new recording of the same place: refused, and measured when asked for."""
     scene = shutil.copytree(room, tmp_path / "recording")
     for old, new in ((TRAIN, "seq-07"), (VALIDATION, "seq-08"), (TEST, "seq-09")):
@@ -522,15 +522,15 @@ def test_frames_that_the_run_does_not_know_are_another_dataset(trained, room, tm
     words = ("evaluate", trained.folder, "--root", scene, "--output", tmp_path / "out")
     answer = posenet(*words)
     assert (answer.code, f"found 0 of its {FRAMES} training frames" in answer.err) == (1, True)
-    assert posenet(*words, "--other-dataset").code == 0
+    assert posenet(*words, "--same-place").code == 0
 
 
-def test_its_own_frames_are_no_other_dataset(trained, room, tmp_path):
+def test_its_own_frames_are_no_same_place(trained, room, tmp_path):
     """What was trained on stays refused, whatever is asked for."""
     scene = shutil.copytree(room, tmp_path / "room")
     (scene / "TrainSplit.txt").write_text("sequence3\n")
     (scene / "TestSplit.txt").write_text("sequence1\n")
-    for more in ((), ("--other-dataset",)):
+    for more in ((), ("--same-place",)):
         answer = posenet("evaluate", trained.folder, "--root", scene, *more)
         assert (answer.code, "was trained on seq-01/frame-000000" in answer.err) == (1, True)
 
