@@ -372,7 +372,7 @@ def test_evaluation_has_the_documented_keys(evaluated):
     }
     flat = {"frames", *errors, *recalls}
     about = {"scene", "split", "checkpoint", "epoch", "intervals_95", "sequences", "baselines"}
-    about |= {"metric", "scene_size"}
+    about |= {"metric", "scene_size", "confidence"}
     assert summary.keys() == flat | about
     assert (summary["scene"], summary["split"]) == ("room", "test")
     assert summary["checkpoint"] == "best.pt"
@@ -437,6 +437,7 @@ def test_evaluation_prints_a_table_for_people(trained, tmp_path):
         "predictions.csv",
         "error_cdf.png",
         "trajectory.png",
+        "confidence.png",
     }
 
 
