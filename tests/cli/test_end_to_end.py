@@ -454,8 +454,9 @@ def test_other_splits_are_evaluated_beside(trained, evaluated, split, sequence):
 def test_a_dataset_that_moved_is_found_by_root(trained, room, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(room, moved)
-    for path in (moved / TEST).glob("frame-000000.*"):
-        path.unlink()
+    for sequence in (TEST, TRAIN):
+        for path in (moved / sequence).glob("frame-000000.*"):
+            path.unlink()
     words = ("evaluate", trained.folder, "--root", moved, "--output", tmp_path / "out", "--json")
     assert json.loads(posenet(*words).out)["frames"] == FRAMES - 1
     shutil.rmtree(moved)

@@ -1,5 +1,8 @@
 """Lists of recall thresholds: those that were published, and one's own."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from posenet.errors import UsageError
@@ -24,6 +27,20 @@ PUBLISHED = {  # as their papers and sites print them
 def test_the_published_lists(name):
     keys = [recall_key(*pair) for pair in RECALL_THRESHOLDS[name]]
     assert keys == [f"recall_{k.replace(' ', '_')}" for k in PUBLISHED[name].split(", ") if k]
+
+
+def test_the_documentation_has_every_list():
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
+    documented = {row[1].strip("`"): row[2] for row in rows if len(row) == 5}
+    for name, words in PUBLISHED.items():
+        said = documented[name].replace(", each with 10 deg", "").split(", ")
+        wanted = [
+            pair.removesuffix(" 10deg") if name == "inloc" else pair for pair in words.split(", ")
+        ]
+        wanted = [re.sub(r"(\d)([a-z])", r"\1 \2", pair) for pair in wanted]
+        assert said == wanted or (name, documented[name]) == ("cambridge", "none: medians only")
+    assert documented.keys() >= RECALL_THRESHOLDS.keys() - {"default"}
 
 
 def test_a_list_of_ones_own():
