@@ -330,7 +330,10 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
         raise UsageError("evaluate: expected either a RUN or --predictions FILE")
     if (options.predictions is None) != (options.ground_truth is None):
         raise UsageError("evaluate: expected --predictions and --ground-truth together")
-    _refuse_unused(options)
+    if options.predictions is None:
+        _refuse_unused(options, _OF_FILES, "--predictions")
+    else:
+        _refuse_unused(options, ("root", "same_place", "other_scene"), "RUN")
     from posenet.evaluation.evaluate import evaluate, format_evaluation
     from posenet.evaluation.files import evaluate_file
     from posenet.evaluation.metrics import json_ready
@@ -365,12 +368,11 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
     return 0
 
 
-def _refuse_unused(options: argparse.Namespace) -> None:
+_OF_FILES = ("predictions_format", "ground_truth_format", "time_tolerance", "metric")
+
+
+def _refuse_unused(options: argparse.Namespace, names: Sequence[str], what: str) -> None:
     """An option that changes nothing is a mistake."""
-    of_files = ("predictions_format", "ground_truth_format", "time_tolerance", "metric")
-    names, what = of_files, "--predictions"
-    if options.predictions is not None:
-        names, what = ("root", "same_place", "other_scene"), "RUN"
     for name in names:
         value = getattr(options, name)
         given = not (value is None or value is False or value == [])
@@ -392,13 +394,15 @@ def _split_of_run(options: argparse.Namespace) -> str:
 
 def _how_to_measure(options: argparse.Namespace) -> dict[str, Any]:
     """What files of predictions are measured by."""
-    return {
-        "predictions_format": options.predictions_format or "auto",
-        "ground_truth_format": options.ground_truth_format or "auto",
-        "metric": options.metric or None,
-        "recall": _recall(options),
-        "tolerance_s": 0.01 if options.time_tolerance is None else options.time_tolerance,
-    }
+    how = {"recall": _recall(options), "metric": options.metric or None}
+    for name, ours in (
+        ("predictions_format", "predictions_format"),
+        ("ground_truth_format", "ground_truth_format"),
+        ("time_tolerance", "tolerance_s"),
+    ):
+        if getattr(options, name) is not None:
+            how[ours] = getattr(options, name)
+    return how
 
 
 def _compare(options: argparse.Namespace, _: list[str]) -> int:
@@ -408,6 +412,8 @@ def _compare(options: argparse.Namespace, _: list[str]) -> int:
     from posenet.evaluation.metrics import json_ready
     from posenet.progress import show_table
 
+    if options.ground_truth is None:
+        _refuse_unused(options, ("ground_truth_format", "metric"), "--ground-truth")
     comparison = compare(
         options.methods,
         root=options.root,

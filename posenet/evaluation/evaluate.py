@@ -313,7 +313,10 @@ def format_evaluation(summary: dict[str, Any]) -> str:
         ("  95 % from", {key: low_high[key][0] for key, _, _ in columns}),
         ("  to", {key: low_high[key][1] for key, _, _ in columns}),
     ]
-    rows += [(f"  {name}", values) for name, values in summary["sequences"].items()]
+    rows += [
+        (f"  {name if name.isprintable() else repr(name)}", values)
+        for name, values in summary["sequences"].items()
+    ]
     rows += list(summary.get("baselines", {}).items())
     header = ["", *(title for _, title, _ in columns)]
     table = [
@@ -331,9 +334,10 @@ def format_evaluation(summary: dict[str, Any]) -> str:
     ]
     lines.append(INTERVALS)
     if not summary["metric"]:
+        whose = "the training" if "checkpoint" in summary else "its"
         lines.append(
             "the dataset has a scale of its own: lengths are in its units, and relative to its "
-            f"size of {summary['scene_size']:.3g} (diagonal of the {_extent_of(summary)} positions)"
+            f"size of {summary['scene_size']:.3g} (diagonal of {whose} positions)"
         )
     if "viewpoints" in summary:
         lines.append(_format_viewpoints(summary["viewpoints"], unit))
@@ -349,10 +353,6 @@ def _title(summary: dict[str, Any]) -> str:
         return f"{frames}, {summary['checkpoint']} of epoch {summary['epoch']}"
     lost = f", {summary['missing']} without one" if summary["missing"] else ""
     return f"{frames}, predictions of {summary['predictions']} by {summary['matched_by']}{lost}"
-
-
-def _extent_of(summary: dict[str, Any]) -> str:
-    return "training" if "checkpoint" in summary else "true"
 
 
 def _format_viewpoints(values: dict[str, Any], unit: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from posenet.datasets.formats.parsing import quote
 from posenet.evaluation.evaluate import (
     PREDICTIONS,
     Evaluation,
@@ -180,4 +181,4 @@ def _different(sequences: Sequence[str]) -> list[str]:
 
 
 def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return ", ".join(map(quote, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")

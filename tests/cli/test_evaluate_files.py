@@ -264,6 +264,15 @@ def test_names_of_images_and_numbers_behind(files, by_hand, tmp_path):
         assert {key: found[key] for key in by_hand} == pytest.approx(by_hand, abs=1e-9, rel=0.0)
 
 
+def test_names_of_strangers_do_not_write_on_the_terminal(tmp_path):
+    path, truth = tmp_path / "p.txt", tmp_path / "t.txt"
+    pose = "1 0 0 0 0 0 0\n"
+    truth.write_text(f"\x1b[31m/1 {pose}\x1b[31m/2 {pose}")
+    path.write_text(f"\x1b[31m/1 {pose}\x1b[31m/3 {pose}")
+    code, out, err = posenet("evaluate", "--predictions", path, "--ground-truth", truth)
+    assert (code, "\x1b" in out + err) == (0, False)
+
+
 def test_timestamps_match_where_there_are_no_names(files, true, predicted, by_hand, tmp_path):
     late = predicted._replace(timestamps=[time + 0.004 for time in TIMES])
     order = np.random.default_rng(3).permutation(COUNT).tolist()
@@ -429,6 +438,7 @@ def test_the_wrong_format_says_how_to_name_it(files, tmp_path):
         ("evaluate --predictions a --ground-truth b --root c", "--root: goes with RUN"),
         ("evaluate run --split all", "--split all: a run"),
         ("evaluate run --recall 1:2:3", "METRES:DEGREES"),
+        ("compare a.pt b.pt --metric", "--metric: goes with --ground-truth"),
         ("compare a.csv b.csv", "expected --ground-truth beside files of predictions"),
         ("compare a.pt b.csv --ground-truth c --split all", "--split all: runs"),
     ],
