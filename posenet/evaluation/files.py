@@ -137,16 +137,16 @@ def measure_file(
 
 
 def _say_what_is_left(predictions: PoseSet, truth: Truth, matched: Matched) -> None:
-    matches, names = matched.matches, truth.trajectory.names
+    matches, names = matched.matches, truth.poses.labels
     if matches.by == "order":
         say(
             f"{predictions.source}: has no names or timestamps, nor has {truth.poses.source}: "
             "matched by their order"
         )
     if matches.unknown:
-        unknown = [predictions.trajectory.names[i] for i in matches.unknown]
+        unknown = [predictions.labels[i] for i in matches.unknown]
         say(
-            f"{predictions.source}: {len(unknown)} of {len(predictions.trajectory.names)} "
+            f"{predictions.source}: {len(unknown)} of {len(predictions.labels)} "
             f"predictions are of frames that are not measured on and are left out "
             f"({_first(unknown)})"
         )

@@ -33,6 +33,13 @@ class PoseSet(NamedTuple):
     trajectory: Trajectory
     named: bool
 
+    @property
+    def labels(self) -> list[str]:
+        """What people know each pose by."""
+        if self.named or self.trajectory.timestamps is None:
+            return self.trajectory.names
+        return list(map(repr, self.trajectory.timestamps))
+
 
 class Matches(NamedTuple):
     """Predictions by true frame.

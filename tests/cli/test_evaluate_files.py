@@ -285,6 +285,11 @@ def test_timestamps_match_where_there_are_no_names(files, true, predicted, by_ha
     assert (found["matched_by"], found["missing"]) == ("timestamp", 0)
     assert {key: found[key] for key in by_hand} == pytest.approx(by_hand, abs=1e-9, rel=0.0)
     words = ("evaluate", "--predictions", paths[1], "--ground-truth", paths[0])
+    lines = paths[1].read_text().splitlines()
+    lines[1] = f"5.5 {lines[1].split(' ', 1)[1]}"
+    paths[1].write_text("\n".join(lines) + "\n")
+    code, _, err = posenet(*words)
+    assert (code, "left out ('5.5')" in err) == (0, True)
     message = refusal(*words, "--time-tolerance", "0.001")
     assert "expected timestamps within 0.001 s" in message
 
