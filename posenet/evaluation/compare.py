@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from posenet.conversion.trajectory import trajectory_of_frames
+from posenet.datasets.formats import FORMATS, find_format
 from posenet.errors import DataError, UsageError
 from posenet.evaluation.evaluate import OpenedRun, in_scene_units, measure_errors, open_run
 from posenet.evaluation.files import measure_file
@@ -65,41 +66,30 @@ def compare(
         PosenetError: A checkpoint, a dataset or a file cannot be used.
     """
     names = [str(method) for method in methods]
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise UsageError(
-            "compare: expected two or more different runs or files of predictions, found "
-            f"{', '.join(names)}"
-        )
-    if split == ALL and any(is_run(method) for method in methods):
-        raise UsageError("--split all: runs are measured on test, validation or train frames")
     first_run = next((name for name in names if is_run(Path(name))), None)
-    if ground_truth is None and first_run is None:
-        raise UsageError(
-            f"compare: expected --ground-truth beside files of predictions, found {names[0]} and "
-            "no run whose dataset could tell the true poses"
-        )
-    truth = reference = None
+    _require_sense(names, first_run, split, ground_truth)
+    reference = None
     if ground_truth is None:
         reference = open_run(Path(first_run), root, split or "test", same_place)
-        truth = _truth_of(reference)
+        truth = _truth_of(reference, root)
     else:
         truth = read_truth(ground_truth, ground_truth_format, split, metric)
+
+    def predict(name: str) -> tuple[PoseSet, dict[str, Any]]:
+        if not is_run(Path(name)):
+            return read_predictions(Path(name), predictions_format), {}
+        opened = reference
+        if reference is None or name != first_run:
+            opened = open_run(Path(name), root, split or "test", same_place)
+        if reference is not None:
+            _require_same_frames(reference, opened, first_run, name)
+        return _predictions_of(opened), _extent_of(opened)
 
     sequences = truth.trajectory.sequences
     errors: dict[str, PoseErrors] = {}
     rows: dict[str, dict[str, Any]] = {}
     for name in names:
-        extent: dict[str, Any] = {}
-        if is_run(Path(name)):
-            opened = reference
-            if reference is None or name != first_run:
-                opened = open_run(Path(name), root, split or "test", same_place)
-            if reference is not None:
-                _require_same_frames(reference, opened, first_run, name)
-            poses = _predictions_of(opened)
-            extent = _extent_of(opened)
-        else:
-            poses = read_predictions(Path(name), predictions_format)
+        poses, extent = predict(name)
         matched = measure_file(poses, truth, tolerance_s)
         errors[name] = matched.errors
         measured = measure_errors(errors[name], sequences, recall, truth.metric, truth.size)
@@ -120,10 +110,27 @@ def compare(
         output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(json_ready(comparison), indent=2)
         (output / "comparison.json").write_text(text + "\n")
-        unit = "m" if truth.metric else "units"
         curves = dict(zip(_short(names), errors.values(), strict=True))
+        unit = "m" if truth.metric else "units"
         plot_error_cdf(output / "comparison_cdf.png", curves, unit)
     return comparison
+
+
+def _require_sense(
+    names: Sequence[str], first_run: str | None, split: str | None, ground_truth: Path | None
+) -> None:
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise UsageError(
+            "compare: expected two or more different runs or files of predictions, found "
+            f"{', '.join(names)}"
+        )
+    if split == ALL and first_run is not None:
+        raise UsageError("--split all: runs are measured on test, validation or train frames")
+    if ground_truth is None and first_run is None:
+        raise UsageError(
+            f"compare: expected --ground-truth beside files of predictions, found {names[0]} and "
+            "no run whose dataset could tell the true poses"
+        )
 
 
 def is_run(path: Path) -> bool:
@@ -142,12 +149,13 @@ def _short(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _truth_of(opened: OpenedRun) -> Truth:
+def _truth_of(opened: OpenedRun, root: str | None) -> Truth:
     config = opened.localizer.checkpoint.config.data
-    trajectory = trajectory_of_frames(opened.frames, Path(config.root))
-    poses = PoseSet(f"the dataset of {opened.checkpoint_path}", trajectory, named=True)
+    folder = Path(root or config.root)
+    timed = find_format(folder, config.format) is FORMATS["tum"]
+    trajectory = trajectory_of_frames(opened.frames, folder, timed_by_name=timed)
     return Truth(
-        poses,
+        PoseSet(str(folder), trajectory, named=True),
         opened.localizer.checkpoint.scene,
         opened.split,
         opened.scene.metric,
