@@ -7,6 +7,7 @@ from typing import NamedTuple
 from posenet.conversion import Trajectory, read_source
 from posenet.conversion.trajectory import select
 from posenet.datasets.formats import FORMATS
+from posenet.datasets.formats.parsing import natural_order
 from posenet.datasets.frame import Frame
 from posenet.datasets.splits import split_frames
 from posenet.errors import DataError, UsageError
@@ -72,9 +73,15 @@ def read_truth(
     if split != ALL and parts:
         chosen = split or "test"
         trajectory = _choose(everything, parts[chosen], path, chosen)
+    named = _is_named(trajectory, kind)
+    if named:  # COLMAP's lines come in no order, and neighbours are drawn together for intervals
+        names = trajectory.names
+        trajectory = select(
+            trajectory, sorted(range(len(names)), key=lambda i: natural_order(names[i]))
+        )
     centers = (trajectory.pose if train is None else train).translation
     return Truth(
-        PoseSet(str(path), trajectory, _is_named(trajectory, kind)),
+        PoseSet(str(path), trajectory, named),
         path.resolve().stem if path.is_file() else path.resolve().name,
         None if chosen == ALL else chosen,
         metric,

@@ -152,6 +152,19 @@ def test_a_table_says_what_its_intervals_are(files):
     assert re.findall(r"\S+cm/\S+", out) == ["5cm/5deg"]
 
 
+def test_intervals_do_not_depend_on_the_order_of_named_lines(files, tmp_path):
+    """Neighbouring frames are drawn together, wherever their lines stand."""
+    predictions = files["predicted"]["csv"]
+    lines = files["true"]["visloc"].read_text().splitlines(keepends=True)
+    shuffled = tmp_path / "shuffled.txt"
+    order = np.random.default_rng(0).permutation(len(lines))
+    shuffled.write_text("".join(lines[i] for i in order))
+    expected = measure(predictions, files["true"]["visloc"])
+    found = measure(predictions, shuffled)
+    for key in ("intervals_95", "sequences"):
+        assert found[key] == expected[key]
+
+
 def test_formats_without_metres_say_so(files):
     found = measure(files["predicted"]["csv"], files["true"]["colmap"])
     assert found["metric"] is False
