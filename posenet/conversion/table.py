@@ -31,7 +31,7 @@ QUATERNION = ("qw", "qx", "qy", "qz")
 CENTER = ("center_x", "center_y", "center_z")
 
 
-def read_table(path: Path) -> FileContent:
+def read_table(path: Path, finite: bool = True) -> FileContent:
     """Read a table.
 
     Raises:
@@ -49,9 +49,12 @@ def read_table(path: Path) -> FileContent:
             f"{quote(', '.join(columns))}; name them in the first line"
         )
     numbers = np.array(
-        [parse_numbers([row[k] for k in needed], " ".join(needed), at) for at, row in rows]
+        [
+            parse_numbers([row[k] for k in needed], " ".join(needed), at, finite=finite)
+            for at, row in rows
+        ]
     )
-    rotation = rotations_from_quaternions(numbers[:, :4], where)
+    rotation = rotations_from_quaternions(numbers[:, :4], where, finite=finite)
     timestamps = None
     if "timestamp" in columns:
         times = [parse_numbers([row["timestamp"]], "timestamp", at) for at, row in rows]

@@ -61,7 +61,7 @@ def plot_error_cdf(path: str | Path, curves: Mapping[str, PoseErrors], length: s
 
 def plot_trajectory(
     path: str | Path,
-    train: Pose,
+    train: Pose | None,
     truth: Pose,
     prediction: Pose,
     errors: PoseErrors,
@@ -70,20 +70,22 @@ def plot_trajectory(
     """Camera centres from above and from the side: training, true and predicted, how far apart.
 
     "Above" is the mean of the training cameras' upward axes (-y in OpenCV axes), and the longest
-    extent of the training positions lies horizontally in both views.
+    extent of the training positions lies horizontally in both views; of the true ones, where
+    nothing was trained.
 
     Args:
         path: The PNG to write.
-        train: Poses of the training frames, (M,), M > 0.
+        train: Poses of the training frames, (M,), M > 0; None where there are none.
         truth: True poses of the test frames, (N,).
         prediction: Predicted poses, (N,); those that are not finite, or farther outside than half
             the extent of the scene, are left out and counted in the title.
         errors: Errors of the predictions, (N,).
         length: Unit of the positions.
     """
-    right, across = top_down_axes(train)
+    about = truth if train is None else train
+    right, across = top_down_axes(about)
     axes = np.stack((right, across, np.cross(right, across)))
-    centers = [_numpy(pose.translation) @ axes.T for pose in (train, truth, prediction)]
+    centers = [_numpy(pose.translation) @ axes.T for pose in (about, truth, prediction)]
     origin = centers[0].mean(axis=0)
     train_xyz, truth_xyz, predicted_xyz = (part - origin for part in centers)
     usable = np.isfinite(predicted_xyz).all(axis=1) & np.isfinite(errors.translation_m)
@@ -99,18 +101,20 @@ def plot_trajectory(
     heights = np.maximum(extent[1:] / max(extent[0], 1e-9), 0.15)
     figure = make_figure(8.0, float(np.clip(1.9 + 6.4 * heights.sum(), 5.2, 12.0)))
     panels = figure.subplots(2, 1, sharex=True, height_ratios=heights + 0.12)
+    name = "" if train is None else "test, "
     for panel, other in zip(panels, (1, 2), strict=True):
         view = [0, other]
         dots = {"linestyle": "none", "marker": "o", "markeredgewidth": 0}
         known_xy, truth_xy, predicted_xy = (
             part[:, view] for part in (train_xyz, truth_xyz, predicted_xyz)
         )
-        panel.plot(*known_xy.T, color=_GREY, markersize=2.5, label="training", zorder=1, **dots)
-        panel.plot(*truth_xy.T, color=_DARK, markersize=3.5, label="test, true", zorder=4, **dots)
+        if train is not None:
+            panel.plot(*known_xy.T, color=_GREY, markersize=2.5, label="training", zorder=1, **dots)
+        panel.plot(*truth_xy.T, color=_DARK, markersize=3.5, label=f"{name}true", zorder=4, **dots)
         shades = _draw_predictions(
             panel, truth_xy[drawn], predicted_xy[drawn], errors, usable, drawn
         )
-        label = "test, predicted" + (f" (one in {every} drawn)" if every > 1 else "")
+        label = f"{name}predicted" + (f" (one in {every} drawn)" if every > 1 else "")
         panel.plot([], [], color=shades.cmap(0.5), markersize=4.0, label=label, **dots)
 
         arrow = 0.045 * float(extent.max() or 1.0)
@@ -122,7 +126,7 @@ def plot_trajectory(
         panel.set_aspect("equal", adjustable="datalim")
         panel.margins(0.06)
         panel.set_ylabel(f"{('across', 'up')[other - 1]} ({length})")
-    _label_trajectory(figure, usable, inside, shades, length)
+    _label_trajectory(figure, usable, inside, shades, length, train is not None)
     save_figure(figure, path)
 
 
@@ -132,16 +136,18 @@ def _label_trajectory(
     inside: NDArray[np.bool_],
     shades: "PathCollection",
     length: str,
+    is_trained: bool,
 ) -> None:
     top, side = figure.axes
-    title = f"Camera positions from above: {len(usable)} test frames"
+    title = f"Camera positions from above: {len(usable)} {'test ' if is_trained else ''}frames"
     if missing := int((~usable).sum()):
         title += f", {missing} without a prediction"
     if far := int((usable & ~inside).sum()):
         title += f", {far} predicted far outside"
     top.set_title(title)
     side.set_title("The same from the side")
-    side.set_xlabel(f"along the longest extent of the training positions ({length})")
+    of = "training" if is_trained else "true"
+    side.set_xlabel(f"along the longest extent of the {of} positions ({length})")
     handles = top.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3, markerscale=1.6, frameon=False)
     bar = figure.colorbar(shades, ax=[top, side], extend="max", fraction=0.04, pad=0.02)

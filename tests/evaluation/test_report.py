@@ -339,7 +339,10 @@ def test_what_is_not_known_is_left_out_with_a_note(source, tmp_path):
     least = ReportSource(summary, *source[1:6])
     parsed = Parsed(render_report(least))
     assert not parsed.all("img")
-    assert not parsed.all("canvas")
+    scene = island(render_report(least))["scene"]
+    assert scene["training"] == []
+    assert scene["of"] == [0, TESTED]
+    assert len(scene["tested"]) == TESTED
     assert "Half of the 40 images are located within" in parsed.words
     assert "method mean position mean rotation within 5 cm, 5°" in parsed.words
     assert "predictions" in parsed.words
@@ -589,6 +592,13 @@ def browse(tmp_path_factory):
         return answer.stdout, [line for line in answer.stderr.splitlines() if "CONSOLE" in line]
 
     return open_page
+
+
+def test_predictions_without_a_training_are_drawn_too(browse, source):
+    dom, console = browse(render_report(ReportSource(*source[:6])))
+    assert console == []
+    [canvas] = [attributes for attributes in Parsed(dom).all("canvas") if "tabindex" in attributes]
+    assert int(canvas["data-drawn"]) == TESTED + TESTED - 1
 
 
 def test_the_page_opens_without_a_complaint(browse, page):

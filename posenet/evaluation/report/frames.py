@@ -119,9 +119,7 @@ def _frame(source: ReportSource, index: int) -> str:
             where += "prediction"
             text = "training, nearest to prediction"
             tiles.append(_training_tile(source, answer.index[0], text, where))
-    button = ""
-    if source.train is not None:
-        button = f'<button class="locate" data-frame="{index}">show in 3D</button>'
+    button = f'<button class="locate" data-frame="{index}">show in 3D</button>'
     return (
         f'<article class="frame"><h4><code>{escape(name)}</code> <b>{escape(told)}</b> '
         f'<small class="soft">{escape(said)}</small>{button}</h4>'

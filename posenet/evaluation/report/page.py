@@ -59,17 +59,15 @@ def render_report(source: ReportSource) -> str:
 
 def report_data(source: ReportSource) -> dict[str, Any]:
     """The numbers of the page as plain values: what its script draws, and the summary."""
-    scene = None
-    if source.train is not None:
-        scene = scene_data(
-            source.train,
-            source.train_names,
-            source.truth,
-            source.prediction,
-            source.names,
-            source.errors,
-            source.camera,
-        )
+    scene = scene_data(
+        source.train,
+        source.train_names,
+        source.truth,
+        source.prediction,
+        source.names,
+        source.errors,
+        source.camera,
+    )
     return {"summary": json_ready(source.summary), "unit": unit_of(source.summary), "scene": scene}
 
 

@@ -6,7 +6,7 @@ window.addEventListener("error", (event) => {
 });
 
 const page = JSON.parse(document.getElementById("data").textContent);
-if (page.scene) startScene(page.scene, page.unit);
+startScene(page.scene, page.unit);
 
 function startScene(scene, unit) {
   const element = (id) => document.getElementById(id);

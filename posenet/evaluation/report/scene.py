@@ -9,7 +9,7 @@ import torch
 
 from posenet.evaluation.metrics import PoseErrors
 from posenet.evaluation.plots import Array, top_down_axes
-from posenet.evaluation.report.source import ReportSource, note
+from posenet.evaluation.report.source import ReportSource
 from posenet.geometry import Intrinsics, Pose
 
 # More are a blot, and slow on a telephone.
@@ -17,7 +17,7 @@ MOST_TRAINING, MOST_TESTED = 1000, 600
 
 
 def scene_data(
-    train: Pose,
+    train: Pose | None,
     train_names: Sequence[str],
     truth: Pose,
     prediction: Pose,
@@ -28,11 +28,11 @@ def scene_data(
     """Cameras for the script of the page, evenly thinned out where there are too many.
 
     The axes are those of the trajectory's picture: x along the longest extent of the training
-    positions, z up, the origin in the middle of the training positions.
+    positions, z up, the origin in the middle of the training positions; or of the true ones.
 
     Args:
-        train: Poses of the training frames, (M,), M > 0.
-        train_names: Their names, (M,).
+        train: Poses of the training frames, (M,), M > 0; None where they are not known.
+        train_names: Their names, (M,); empty where they are not known.
         truth: True poses of the test frames, (N,).
         prediction: Predicted poses, (N,); not finite: none.
         names: Names of the test frames, (N,).
@@ -42,11 +42,13 @@ def scene_data(
     Returns:
         Plain values. A camera is its centre, its right and its down axis, nine numbers in a row.
     """
-    right, across = top_down_axes(train)
+    about = truth if train is None else train
+    right, across = top_down_axes(about)
     axes = np.stack((right, across, np.cross(right, across)))
-    middle = train.translation.double().numpy().mean(axis=0)
-    known, tested = _some(len(train_names), MOST_TRAINING), _some(len(names), MOST_TESTED)
-    training = _cameras(train, known, axes, middle)
+    middle = about.translation.double().numpy().mean(axis=0)
+    trained = 0 if train is None else len(train.translation)
+    known, tested = _some(trained, MOST_TRAINING), _some(len(names), MOST_TESTED)
+    training = _cameras(about, known, axes, middle)
     centers = np.concatenate((training[:, :3], _cameras(truth, tested, axes, middle)[:, :3]))
     extent = float(np.ptp(centers, axis=0).max()) or 1.0
     usable = np.isfinite(errors.translation_m)
@@ -60,7 +62,7 @@ def scene_data(
         "half_view": [_rounded(value, 4) for value in half],
         "world": [[_rounded(value, 4) for value in row] for row in axes.T],
         "training": [
-            {"name": train_names[i], "camera": _row(row, digits)}
+            {"name": train_names[i] if train_names else f"pose {i}", "camera": _row(row, digits)}
             for i, row in zip(known, training, strict=True)
         ],
         "tested": [
@@ -73,7 +75,7 @@ def scene_data(
             }
             for row, i in enumerate(tested)
         ],
-        "of": [len(train_names), len(names)],
+        "of": [trained, len(names)],
     }
 
 
@@ -84,7 +86,9 @@ def _some(count: int, most: int) -> list[int]:
 
 
 def _cameras(pose: Pose, indices: Sequence[int], axes: Array, middle: Array) -> Array:
-    rotation, center = (part[torch.as_tensor(indices)].double().numpy() for part in pose)
+    rotation, center = (
+        part[torch.tensor(indices, dtype=torch.long)].double().numpy() for part in pose
+    )
     center = (center - middle) @ axes.T
     turned = axes @ rotation
     return np.concatenate((center, turned[:, :, 0], turned[:, :, 1]), axis=1)
@@ -100,8 +104,7 @@ def _rounded(value: float, digits: int) -> float:
 
 def render_scene(source: ReportSource) -> str:
     """The canvas and its controls; the script of the page draws it."""
-    if source.train is None:
-        return note("The training poses are not known here.")
     known = "Training" if source.summary.get("split") != "train" else "Other frames"
+    state = "checked" if source.train is not None else "disabled"
     text = files("posenet.evaluation.report").joinpath("scene.html").read_text(encoding="utf-8")
-    return text.replace("{{known}}", known)
+    return text.replace("{{known}}", known).replace("{{state}}", state)
