@@ -33,11 +33,14 @@ class DataConfig:
             images, without its distortion.
         depth_registered: Whether depth pixels are colour pixels; the Kinect's of 7-Scenes are not.
         split: Which frames test: auto (what the dataset says; where it says nothing the tail of
-            each sequence), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES, or random:FRACTION, whose
-            test frames have near copies in training.
-        validation: Which training frames choose the epoch: auto (the last training sequence, or a
-            tail where there is one), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES,
-            random:FRACTION, or none.
+            each sequence), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES,
+            blocks:FRACTION,count:NUMBER,gap:FRAMES, or random:FRACTION, whose test frames have near
+            copies in training. Blocks are so many runs of neighbours, spread evenly over each
+            sequence, that have FRACTION of its frames together, with a gap on both sides of each;
+            count and gap may be left out, and then follow from the sequence's length.
+        validation: Which training frames choose the epoch: auto (the last training sequence, or
+            blocks of each where none can be spared), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES,
+            blocks:FRACTION,count:NUMBER,gap:FRAMES, random:FRACTION, or none.
         drop_repeated: Leave out training frames whose image is byte for byte the one before.
         least_readable: Share of the images that must be readable; the others are left out.
         cache: Folder of the resized frames; the user's cache folder when omitted.
