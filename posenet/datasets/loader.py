@@ -1,7 +1,7 @@
 """From frames to batches: which frame, in which order, seen how, all decided by (seed, epoch)."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from posenet.datasets.augment import (
 from posenet.datasets.formats import find_format
 from posenet.datasets.frame import Frame
 from posenet.datasets.images import CachedImages, Report, cache_images
+from posenet.datasets.orientation import TURN_FILES, Reading
 from posenet.datasets.resampling import common_lens, seen_pixels
 from posenet.datasets.splits import Split, split_frames
 from posenet.errors import DataError, UsageError
@@ -84,6 +85,8 @@ class Scene(NamedTuple):
         metric: Whether poses are in metres; else a scene has a scale of its own.
         origin: The place in the world that the network's coordinates count from, (3,), float64.
             Not 0 where the scene is so far from there that float32 would lose its positions.
+        turns_photos: Whether new photos are turned as their EXIF orientation says; not where
+            training images that have one are read as they are stored.
     """
 
     frames: list[Frame]
@@ -92,6 +95,7 @@ class Scene(NamedTuple):
     camera: Intrinsics
     metric: bool = True
     origin: Array = np.zeros(3)
+    turns_photos: bool = True
 
     def poses(self, indices: Sequence[int]) -> Pose:
         """Poses of frames in the network's coordinates, (N,), float64."""
@@ -169,7 +173,28 @@ def load_scene(
     split = split_frames(frames, config.validation, digests, config.split, usable)
     metric = find_format(Path(config.root), config.format).metric
     origin = _origin([frames[i] for i in split.train])
-    return Scene(frames, images, split, camera, metric, origin)
+    as_stored = {i for i, how in _orientations(frames, images).items() if how != "turned"}
+    turns_photos = as_stored.isdisjoint(split.train)
+    return Scene(frames, images, split, camera, metric, origin, turns_photos)
+
+
+def _orientations(frames: Sequence[Frame], images: CachedImages) -> Mapping[int, Reading]:
+    """How images that have an EXIF orientation were read; refused where that is a guess."""
+    readings = images.readings
+    first = {how: frames[index].image_path for index, how in reversed(readings.items())}
+    if "turned" in first and "undecided" in first:
+        raise DataError(
+            f"{first['undecided']}: expected a camera that tells whether its EXIF orientation "
+            f"counts for its pose, found one that fits either way, while {first['turned']} fits "
+            f"only when turned; {TURN_FILES}"
+        )
+    as_stored = sum(how != "turned" for how in readings.values())
+    if as_stored:
+        say(
+            f"{as_stored} of {len(frames)} images have an EXIF orientation that their poses do not "
+            "know, and are read as they are stored; so will new photos be"
+        )
+    return readings
 
 
 def _origin(train: Sequence[Frame]) -> Array:

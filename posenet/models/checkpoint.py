@@ -32,6 +32,8 @@ class Checkpoint(NamedTuple):
         distortion: Of that camera's lens.
         metric: Whether its poses are in metres.
         origin: The place in the world that the network's coordinates count from.
+        turns_photos: Whether new photos are turned as their EXIF orientation says; not where the
+            training images had orientations and were read as they are stored.
     """
 
     network: PoseNetwork
@@ -42,6 +44,7 @@ class Checkpoint(NamedTuple):
     distortion: Distortion | None = None
     metric: bool = True
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    turns_photos: bool = True
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -58,6 +61,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         else {"model": distortion.model, "coefficients": list(distortion.coefficients)},
         "metric": checkpoint.metric,
         "origin": list(checkpoint.origin),
+        "turns_photos": checkpoint.turns_photos,
         "scene": checkpoint.scene,
         "epoch": checkpoint.epoch,
         "network": checkpoint.network.state_dict(),
@@ -128,6 +132,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             distortion=_distortion(content.get("distortion")),
             metric=content.get("metric", True),
             origin=tuple(content.get("origin", (0.0, 0.0, 0.0))),
+            turns_photos=content.get("turns_photos", True),
         )
     except (KeyError, TypeError, RuntimeError, UsageError) as error:
         # torch's first line names the class, the others what does not fit.

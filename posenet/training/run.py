@@ -157,6 +157,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             distortion,
             scene.metric,
             tuple(scene.origin.tolist()),
+            scene.turns_photos,
         ),
     )
     trainer = _make_trainer(config, folder, keeper, validates=bool(scene.split.validation))
