@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from posenet.datasets.images import IMAGE_SUFFIXES, exif_focal_px, read_image
 from posenet.datasets.resampling import resample_image
 from posenet.errors import DataError, UsageError
 from posenet.geometry import Intrinsics, Pose
+from posenet.models.calibration import LEVEL, PoseConfidence, pose_confidence
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from posenet.models.network import Prediction, to_float
+from posenet.models.network import Confidence, Prediction, to_float
 
 Image = NDArray[np.uint8]
+Tuple = TypeVar("Tuple", Pose, Confidence)
 
 # EXIF rounds to whole millimetres of 35 mm film, and a lens breathes.
 _SAME_FOCAL = 0.1
@@ -118,16 +120,14 @@ class Localizer:
             batch_size: Images in memory at a time.
 
         Returns:
-            Float64, N images: poses, and of viewpoint bins logits (N, K) and candidates (N, K).
+            Float64, N images: poses, of viewpoint bins logits (N, K) and candidates (N, K), and the
+            confidence as the network has it (see :meth:`confidence`).
         """
         parts = [self._predict(np.stack(batch)) for batch in _batched(images, batch_size)]
         if not parts:
             data = self.checkpoint.config.data
             parts = [self._predict(np.zeros((0, data.height, data.width, 3), np.uint8))]
-        pose, logits, candidates = zip(*parts, strict=True)
-        if logits[0] is None:
-            return Prediction(_join(pose))
-        return Prediction(_join(pose), torch.cat(logits), _join(candidates))
+        return _join_predictions(parts)
 
     def predict_hypotheses(
         self, image: Image | str | Path, count: int, intrinsics: Intrinsics | None = None
@@ -212,10 +212,27 @@ class Localizer:
     @torch.inference_mode()
     def _predict(self, images: Image | Tensor) -> Prediction:
         tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
-        pose, logits, candidates = self.network(to_float(tensor))
-        if logits is None:
-            return Prediction(self._in_world(pose))
-        return Prediction(self._in_world(pose), logits.cpu().double(), self._in_world(candidates))
+        pose, logits, candidates, confidence = self.network(to_float(tensor))
+        return Prediction(
+            self._in_world(pose),
+            None if logits is None else logits.cpu().double(),
+            None if candidates is None else self._in_world(candidates),
+            None if confidence is None else Confidence(*(x.cpu().double() for x in confidence)),
+        )
+
+    def confidence(self, prediction: Prediction, level: float = LEVEL) -> PoseConfidence | None:
+        """How sure predicted poses are, by what validation images taught; None for an old network.
+
+        Args:
+            prediction: From :meth:`predict_fully`.
+            level: Share of truths that the radii shall hold, in (0, 1).
+
+        Raises:
+            ValueError: The level is out of range.
+        """
+        if prediction.confidence is None:
+            return None
+        return pose_confidence(prediction.confidence, self.checkpoint.calibration, level)
 
     def _in_world(self, pose: Pose) -> Pose:
         origin = torch.tensor(self.checkpoint.origin, dtype=torch.float64)
@@ -330,8 +347,20 @@ def _singles(poses: Pose) -> list[Pose]:
     return [Pose(*parts) for parts in zip(poses.rotation, poses.translation, strict=True)]
 
 
-def _join(poses: Sequence[Pose]) -> Pose:
-    return Pose(*(torch.cat(parts) for parts in zip(*poses, strict=True)))
+def _join_predictions(parts: Sequence[Prediction]) -> Prediction:
+    """One prediction of all images, from those of batches."""
+    pose, logits, candidates, confidence = zip(*parts, strict=True)
+    return Prediction(
+        _join(Pose, pose),
+        None if logits[0] is None else torch.cat(logits),
+        None if candidates[0] is None else _join(Pose, candidates),
+        None if confidence[0] is None else _join(Confidence, confidence),
+    )
+
+
+def _join(kind: type[Tuple], values: Sequence[Tuple]) -> Tuple:
+    """NamedTuples of tensors, end to end."""
+    return kind(*(torch.cat(parts) for parts in zip(*values, strict=True)))
 
 
 def _batched(items: Iterable, size: int) -> Iterator[list]:

@@ -13,10 +13,11 @@ import torch
 from posenet.config import Config, config_from_dict, config_to_dict
 from posenet.errors import CheckpointError, UsageError
 from posenet.geometry import Distortion, Intrinsics
+from posenet.models.calibration import Calibration
 from posenet.models.network import PoseNetwork
 from posenet.version import __version__
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2  # 1 was before networks had confidence
 CONVENTION = "camera-to-world, OpenCV axes, translation is the camera centre"
 
 
@@ -32,6 +33,7 @@ class Checkpoint(NamedTuple):
         distortion: Of that camera's lens.
         metric: Whether its poses are in metres.
         origin: The place in the world that the network's coordinates count from.
+        calibration: What validation images taught about its confidence; None without them.
         turns_photos: Whether new photos are turned as their EXIF orientation says; not where the
             training images had orientations and were read as they are stored.
     """
@@ -44,6 +46,7 @@ class Checkpoint(NamedTuple):
     distortion: Distortion | None = None
     metric: bool = True
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    calibration: Calibration | None = None
     turns_photos: bool = True
 
 
@@ -64,6 +67,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "turns_photos": checkpoint.turns_photos,
         "scene": checkpoint.scene,
         "epoch": checkpoint.epoch,
+        "calibration": None if checkpoint.calibration is None else checkpoint.calibration._asdict(),
         "network": checkpoint.network.state_dict(),
     }
     write_atomically(path, content)
@@ -117,10 +121,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     try:
         settings = content["config"]
-        # Before there were viewpoint bins, every network regressed.
-        config = config_from_dict(
-            {**settings, "model": {"mode": "regression", **settings["model"]}}
-        )
+        # What networks were before a setting told it.
+        before = {"mode": "regression", "confidence": False}
+        config = config_from_dict({**settings, "model": {**before, **settings["model"]}})
         network = PoseNetwork(config.model, config.data, weights="none")
         network.load_state_dict(content["network"])
         return Checkpoint(
@@ -133,6 +136,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metric=content.get("metric", True),
             origin=tuple(content.get("origin", (0.0, 0.0, 0.0))),
             turns_photos=content.get("turns_photos", True),
+            calibration=_calibration(content.get("calibration")),
         )
     except (KeyError, TypeError, RuntimeError, UsageError) as error:
         # torch's first line names the class, the others what does not fit.
@@ -145,6 +149,10 @@ def _distortion(values: dict[str, Any] | None) -> Distortion | None:
     if values is None:
         return None
     return Distortion(values["model"], tuple(values["coefficients"]))
+
+
+def _calibration(values: dict[str, Any] | None) -> Calibration | None:
+    return None if values is None else Calibration(**values)
 
 
 def find_checkpoint(path: Path) -> Path:
