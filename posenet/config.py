@@ -72,7 +72,8 @@ class AugmentConfig:
         roll_deg: Turn it about its viewing direction by up to this angle.
         depth_share: Share of the views that are rendered from depth at a moved camera centre, where
             a frame has depth. 0 never reads depth.
-        shift_m: Move the camera centre by up to this far along each axis in such a view.
+        shift_m: Move the camera centre by up to this far along each axis in such a view: metres,
+            or the scene's own units where its poses are in no metres.
         max_hole_share: A rendered view with more unseen pixels than this is turned, not moved.
         fill_from: Other training frames with depth that fill in what a frame's own camera has not
             seen of its new view; 0 leaves it grey.

@@ -21,7 +21,7 @@ from posenet.datasets.augment import (
     random_turn,
     random_view,
 )
-from posenet.datasets.formats import find_format
+from posenet.datasets.formats import Format, find_format
 from posenet.datasets.frame import Frame
 from posenet.datasets.images import CachedImages, Report, cache_images
 from posenet.datasets.orientation import TURN_FILES, Reading
@@ -150,7 +150,8 @@ def load_scene(
                 f"data.{name}: {rule} draws single frames, whose neighbours are near copies: "
                 "errors on them say little about new places; use tail or sequences to measure"
             )
-    with_depth = with_depth and any(frame.depth_path is not None for frame in frames)
+    row = find_format(Path(config.root), config.format)
+    with_depth = with_depth and _has_depth(frames, row, config.root)
     folder = Path(config.cache) if config.cache else default_cache_folder()
     camera = network_camera(frames, config)
     images = cache_images(
@@ -171,11 +172,22 @@ def load_scene(
     digests = images.digests if config.drop_repeated else None
     usable = set(range(len(frames))) - set(images.unreadable)
     split = split_frames(frames, config.validation, digests, config.split, usable)
-    metric = find_format(Path(config.root), config.format).metric
     origin = _origin([frames[i] for i in split.train])
     as_stored = {i for i, how in _orientations(frames, images).items() if how != "turned"}
     turns_photos = as_stored.isdisjoint(split.train)
-    return Scene(frames, images, split, camera, metric, origin, turns_photos)
+    return Scene(frames, images, split, camera, row.metric, origin, turns_photos)
+
+
+def _has_depth(frames: Sequence[Frame], row: Format, root: str) -> bool:
+    """Whether views can be rendered from depth; where they cannot, why not is told."""
+    no_effect = "augment.depth_share and augment.fill_from have no effect"
+    if not any(frame.depth_path is not None for frame in frames):
+        say(f"no frame has depth: {no_effect}")
+    elif not row.metric and not row.scaled_depth:
+        say(f"{root}: its depth is in metres and its poses are in units of their own: {no_effect}")
+    else:
+        return True
+    return False
 
 
 def _orientations(frames: Sequence[Frame], images: CachedImages) -> Mapping[int, Reading]:

@@ -107,8 +107,12 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         f"{config.data.root}: {len(scene.split.train)} training, "
         f"{len(scene.split.validation)} validation, {len(scene.split.test)} test frames"
     )
-    if wants_depth and scene.images.depth is None:
-        say("no frame has depth: augment.depth_share and augment.fill_from have no effect")
+    length = "m" if scene.metric else "units"
+    if not scene.metric and scene.images.depth is not None and config.augment.shift_m > 0:
+        say(
+            f"augment.shift_m: {config.augment.shift_m:g} is in the scene's own units; its "
+            f"training positions extend over {_extent(scene):.3g}"
+        )
     names = _split_names(scene)
     if resume:
         _require_same_split(folder / "split.json", names)
@@ -161,7 +165,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             turns_photos=scene.turns_photos,
         ),
     )
-    trainer = _make_trainer(config, folder, keeper, validates=bool(scene.split.validation))
+    shown = ShowProgress(length)
+    trainer = _make_trainer(config, folder, keeper, shown, validates=bool(scene.split.validation))
     validation = plain_loader(scene, scene.split.validation, config.optimization.batch_size)
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
@@ -179,7 +184,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
     for path in sorted(checkpoints.glob("*.pt")):
         calibrate(path, scene, config.optimization.batch_size)
-    plot_training_curves(folder / "training_curves.png", read_metrics(folder / "metrics.csv"))
+    rows = read_metrics(folder / "metrics.csv")
+    plot_training_curves(folder / "training_curves.png", rows, length)
     return TrainingResult(folder, keeper.best_epoch)
 
 
@@ -200,7 +206,12 @@ def run_folder(config: Config) -> Path:
 
 
 def _make_trainer(
-    config: Config, folder: Path, keeper: KeepCheckpoints, *, validates: bool
+    config: Config,
+    folder: Path,
+    keeper: KeepCheckpoints,
+    shown: ShowProgress,
+    *,
+    validates: bool,
 ) -> lightning.Trainer:
     # Written after every epoch; Lightning writes it under another name first.
     resumable = ModelCheckpoint(
@@ -212,7 +223,7 @@ def _make_trainer(
     callbacks: list[lightning.Callback] = [
         keeper,
         WriteMetrics(folder / "metrics.csv"),
-        ShowProgress(),
+        shown,
         resumable,
     ]
     if validates and config.optimization.patience > 0:
@@ -308,6 +319,12 @@ def _describe_run(folder: Path, config: Config, names: dict[str, list[str]]) -> 
     }
     (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
     (folder / "split.json").write_text(json.dumps(names, indent=1) + "\n")
+
+
+def _extent(scene: Scene) -> float:
+    """Diagonal of the box around the training positions."""
+    centers = scene.poses(scene.split.train).translation
+    return float((centers.amax(dim=0) - centers.amin(dim=0)).norm())
 
 
 def _split_names(scene: Scene) -> dict[str, list[str]]:

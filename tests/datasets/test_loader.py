@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from posenet.config import AugmentConfig, DataConfig
 from posenet.datasets import loader
+from posenet.datasets.formats import FORMATS
 from posenet.datasets.formats.seven_scenes import COLOR_CAMERA
 from posenet.datasets.frame import Frame
 from posenet.datasets.images import CachedImages
@@ -455,6 +456,29 @@ def test_all_images_are_resampled_to_the_camera_of_the_settings(settings):
 def test_random_splits_come_with_a_warning(settings, capsys):
     load_scene(replace(settings, split="random:0.3", validation="none"))
     assert "neighbours are near copies" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("metric", "scaled_depth", "has_depth"),
+    [(True, False, True), (True, True, True), (False, True, True), (False, False, False)],
+)
+def test_depth_in_metres_moves_no_camera_whose_pose_has_none(
+    settings, monkeypatch, capsys, metric, scaled_depth, has_depth
+):
+    row = FORMATS["seven_scenes"]._replace(metric=metric, scaled_depth=scaled_depth)
+    monkeypatch.setitem(FORMATS, "seven_scenes", row)
+    scene = load_scene(settings, with_depth=True)
+    assert (scene.images.depth is not None) == has_depth
+    error = capsys.readouterr().err
+    said = "its depth is in metres and its poses are in units of their own: augment.depth_share"
+    assert (said in error) == (not has_depth)
+    assert error.count("\n") == (not has_depth)
+
+
+def test_only_depth_of_formats_that_scale_it_is_trusted_without_metres():
+    """Add a row here with the reason: what says that depth and poses share a unit?"""
+    scaled = {name for name, row in FORMATS.items() if not row.metric and row.scaled_depth}
+    assert scaled == {"transforms"}  # nerfstudio writes SfM depth in the model's own unit
 
 
 @pytest.mark.parametrize(("views", "length"), [(0, 500), (1, 10), (3, 30)])
