@@ -62,7 +62,9 @@ FORMATS: dict[str, Format] = {
         metric=False,
         scaled_depth=True,
     ),
-    "tum": Format(read_tum, looks_like_tum, "rgb.txt and groundtruth.txt", metric=True),
+    "tum": Format(
+        read_tum, looks_like_tum, "rgb.txt and groundtruth.txt, or folders with them", metric=True
+    ),
     "kitti": Format(read_kitti, looks_like_kitti, "sequences/XX/ and poses/XX.txt", metric=True),
     "csv": Format(read_poses_csv, looks_like_poses_csv, "poses.csv", metric=True),
 }
