@@ -23,15 +23,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from posenet.config import Config, config_to_dict, dump_config, load_config
-from posenet.datasets.loader import (
-    Scene,
-    load_scene,
-    plain_loader,
-    resolve_data,
-    training_loader,
-    training_poses,
-)
+from posenet.datasets.loader import plain_loader, training_loader, training_poses
 from posenet.datasets.resampling import common_lens
+from posenet.datasets.scene import Scene, load_scene, resolve_data
 from posenet.errors import DataError, UsageError, look_up
 from posenet.evaluation.plots import plot_training_curves
 from posenet.geometry import REPRESENTATIONS, Pose

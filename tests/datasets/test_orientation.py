@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 
 from posenet.config import DataConfig
 from posenet.datasets.images import cache_images, read_image, read_posed_image
-from posenet.datasets.loader import load_scene, read_frames
+from posenet.datasets.scene import load_scene, read_frames
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
 from posenet.inspection import inspect_dataset
