@@ -113,7 +113,8 @@ def measure_other_scene(
         DataError: The folder holds no image, or one that cannot be read.
     """
     turns = localizer.checkpoint.turns_photos
-    images = (_cut(read_image(path, turned=turns), localizer) for path in find_images(folder))
+    paths = find_images(folder)
+    images = (cut_to_camera(read_image(path, turned=turns), localizer) for path in paths)
     prediction = localizer.predict_fully(localizer.fit(image) for image in images)
     other = prediction.confidence.novelty.numpy()
     ranks = stats.rankdata(np.concatenate((other, novelty)))[: len(other)]
@@ -169,7 +170,7 @@ def _rank_correlation(radius: NDArray[np.float64], error: NDArray[np.float64]) -
     return float(stats.spearmanr(radius, error).statistic)
 
 
-def _cut(image: Image, localizer: Localizer) -> Image:
+def cut_to_camera(image: Image, localizer: Localizer) -> Image:
     """The middle of an image, of the training images' proportions."""
     height, width = image.shape[:2]
     camera = localizer.camera
