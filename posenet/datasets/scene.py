@@ -126,8 +126,7 @@ def load_scene(
     usable = set(range(len(frames))) - set(images.unreadable)
     split = split_frames(frames, config.validation, digests, config.split, usable)
     origin = _origin([frames[i] for i in split.train])
-    as_stored = {i for i, how in _orientations(frames, images).items() if how != "turned"}
-    turns_photos = as_stored.isdisjoint(split.train)
+    turns_photos = _turns_photos(frames, images.readings, split.train)
     return Scene(frames, images, split, camera, row.metric, origin, turns_photos)
 
 
@@ -143,9 +142,10 @@ def _has_depth(frames: Sequence[Frame], row: Format, root: str) -> bool:
     return False
 
 
-def _orientations(frames: Sequence[Frame], images: CachedImages) -> Mapping[int, Reading]:
-    """How images that have an EXIF orientation were read; refused where that is a guess."""
-    readings = images.readings
+def _turns_photos(
+    frames: Sequence[Frame], readings: Mapping[int, Reading], train: Sequence[int]
+) -> bool:
+    """Whether photos are turned, as training images were; refused where that was a guess."""
     first = {how: frames[index].image_path for index, how in reversed(readings.items())}
     if "turned" in first and "undecided" in first:
         raise DataError(
@@ -153,13 +153,14 @@ def _orientations(frames: Sequence[Frame], images: CachedImages) -> Mapping[int,
             f"counts for its pose, found one that fits either way, while {first['turned']} fits "
             f"only when turned; {TURN_FILES}"
         )
-    as_stored = sum(how != "turned" for how in readings.values())
+    as_stored = [index for index, how in readings.items() if how != "turned"]
+    turns = set(as_stored).isdisjoint(train)
     if as_stored:
         say(
-            f"{as_stored} of {len(frames)} images have an EXIF orientation that their poses do not "
-            "know, and are read as they are stored; so will new photos be"
+            f"{len(as_stored)} of {len(frames)} images have an EXIF orientation and are read as "
+            f"they are stored, as their poses are{'' if turns else '; so will new photos be'}"
         )
-    return readings
+    return turns
 
 
 def _origin(train: Sequence[Frame]) -> Array:
