@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from posenet.errors import PosenetError, UsageError
 
@@ -133,11 +134,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--force", action="store_true", help="replace DST")
 
-    verb = _add(verbs, "evaluate", _evaluate, "measure a run on its test split")
-    verb.add_argument("run_folder", metavar="RUN", type=Path, help="run folder or checkpoint file")
-    verb.add_argument("--root", help="where the dataset lies now")
-    verb.add_argument("--split", choices=("test", "validation", "train"), default="test")
-    verb.add_argument("--output", type=Path, help="folder for the files (the run folder)")
+    verb = _add(
+        verbs,
+        "evaluate",
+        _evaluate,
+        "measure a run on its test split, or the predictions in a file",
+        epilog="posenet evaluate RUN, or posenet evaluate --predictions FILE --ground-truth PATH",
+    )
+    verb.add_argument(
+        "run_folder", metavar="RUN", type=Path, nargs="?", help="run folder or checkpoint file"
+    )
+    verb.add_argument(
+        "--predictions", metavar="FILE", type=Path, help="poses in a file, instead of RUN"
+    )
+    _add_measuring(verb)
+    verb.add_argument(
+        "--output", type=Path, help="folder for the files (the run folder; none without RUN)"
+    )
     verb.add_argument("--json", action="store_true", help="print evaluation.json on stdout")
     verb.add_argument(
         "--other-scene",
@@ -145,15 +158,23 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         default=[],
-        help="images of another place: how well are they told apart? (can be repeated)",
+        help="images of another place: how well does RUN tell them apart? (can be repeated)",
     )
 
-    verb = _add(verbs, "compare", _compare, "measure runs on the same frames, against the first")
-    verb.add_argument(
-        "runs", metavar="RUN", type=Path, nargs="+", help="run folders or checkpoints"
+    verb = _add(
+        verbs,
+        "compare",
+        _compare,
+        "measure runs and files of predictions on the same frames, against the first",
     )
-    verb.add_argument("--root", help="where the dataset lies now")
-    verb.add_argument("--split", choices=("test", "validation", "train"), default="test")
+    verb.add_argument(
+        "methods",
+        metavar="RUN|FILE",
+        type=Path,
+        nargs="+",
+        help="run folders, checkpoints or files of predictions",
+    )
+    _add_measuring(verb)
     verb.add_argument("--output", type=Path, help="folder for comparison.json and a picture")
     verb.add_argument("--json", action="store_true", help="print comparison.json on stdout")
 
@@ -184,6 +205,50 @@ def build_parser() -> argparse.ArgumentParser:
         "--plot", metavar="FOLDER", type=_folder, help="write a page with pictures into this folder"
     )
     return parser
+
+
+def _add_measuring(verb: argparse.ArgumentParser) -> None:
+    """What evaluate and compare have in common."""
+    verb.add_argument("--root", help="where the dataset of a run lies now")
+    verb.add_argument(
+        "--same-place",
+        action="store_true",
+        help="measure a run on images of its place that are not of its dataset",
+    )
+    verb.add_argument(
+        "--ground-truth",
+        metavar="PATH",
+        type=Path,
+        help="true poses for files of predictions: another file, or the folder of a dataset",
+    )
+    for what in ("predictions", "ground-truth"):
+        verb.add_argument(
+            f"--{what}-format",
+            metavar="FORMAT",
+            help="tum, visloc, colmap, csv, ... (recognised by what is in it)",
+        )
+    verb.add_argument(
+        "--split",
+        choices=("test", "validation", "train", "all"),
+        help="which frames (test); all only of a ground truth",
+    )
+    verb.add_argument(
+        "--recall",
+        metavar="LIST",
+        help="thresholds: 7scenes, visloc-day-night, inloc, mapfree, cambridge (none), or "
+        "METRES:DEGREES,... such as 0.05:5,0.25:2",
+    )
+    verb.add_argument(
+        "--time-tolerance",
+        metavar="SECONDS",
+        type=_seconds,
+        help="how far timestamps of one frame may differ (0.01)",
+    )
+    verb.add_argument(
+        "--metric",
+        action="store_true",
+        help="the ground truth is in metres, where its format does not promise it",
+    )
 
 
 class _Version(argparse.Action):
@@ -261,25 +326,83 @@ def _convert(options: argparse.Namespace, _: list[str]) -> int:
 def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
     import json
 
+    if (options.run_folder is None) == (options.predictions is None):
+        raise UsageError("evaluate: expected either a RUN or --predictions FILE")
+    if (options.predictions is None) != (options.ground_truth is None):
+        raise UsageError("evaluate: expected --predictions and --ground-truth together")
+    if options.predictions is None:
+        _refuse_unused(options, _OF_FILES, "--predictions")
+    else:
+        _refuse_unused(options, ("root", "same_place", "other_scene"), "RUN")
     from posenet.evaluation.evaluate import evaluate, format_evaluation
+    from posenet.evaluation.files import evaluate_file
     from posenet.evaluation.metrics import json_ready
 
-    evaluation = evaluate(
-        options.run_folder,
-        root=options.root,
-        split=options.split,
-        output=options.output,
-        other_scenes=options.other_scene,
-    )
+    if options.predictions is None:
+        evaluation = evaluate(
+            options.run_folder,
+            root=options.root,
+            split=_split_of_run(options),
+            output=options.output,
+            recall=_recall(options),
+            same_place=options.same_place,
+            other_scenes=options.other_scene,
+        )
+    else:
+        evaluation = evaluate_file(
+            options.predictions,
+            options.ground_truth,
+            output=options.output,
+            split=options.split,
+            **_how_to_measure(options),
+        )
     if options.json:
         print(json.dumps(json_ready(evaluation.summary), indent=2))
     else:
         print(format_evaluation(evaluation.summary))
-    print(
-        f"wrote evaluation.json, predictions.csv and pictures to {evaluation.folder}",
-        file=sys.stderr,
-    )
+    if evaluation.folder is not None:
+        print(
+            f"wrote evaluation.json, predictions.csv and pictures to {evaluation.folder}",
+            file=sys.stderr,
+        )
     return 0
+
+
+_OF_FILES = ("predictions_format", "ground_truth_format", "time_tolerance", "metric")
+
+
+def _refuse_unused(options: argparse.Namespace, names: Sequence[str], what: str) -> None:
+    """An option that changes nothing is a mistake."""
+    for name in names:
+        value = getattr(options, name)
+        given = not (value is None or value is False or value == [])
+        if given:
+            raise UsageError(f"--{name.replace('_', '-')}: goes with {what}")
+
+
+def _recall(options: argparse.Namespace) -> tuple[tuple[float, float], ...]:
+    from posenet.evaluation.recall import parse_recall
+
+    return parse_recall(options.recall or "default")
+
+
+def _split_of_run(options: argparse.Namespace) -> str:
+    if options.split == "all":
+        raise UsageError("--split all: a run is measured on test, validation or train frames")
+    return options.split or "test"
+
+
+def _how_to_measure(options: argparse.Namespace) -> dict[str, Any]:
+    """What files of predictions are measured by."""
+    how = {"recall": _recall(options), "metric": options.metric or None}
+    for name, ours in (
+        ("predictions_format", "predictions_format"),
+        ("ground_truth_format", "ground_truth_format"),
+        ("time_tolerance", "tolerance_s"),
+    ):
+        if getattr(options, name) is not None:
+            how[ours] = getattr(options, name)
+    return how
 
 
 def _compare(options: argparse.Namespace, _: list[str]) -> int:
@@ -289,13 +412,21 @@ def _compare(options: argparse.Namespace, _: list[str]) -> int:
     from posenet.evaluation.metrics import json_ready
     from posenet.progress import show_table
 
+    if options.ground_truth is None:
+        _refuse_unused(options, ("ground_truth_format", "metric"), "--ground-truth")
     comparison = compare(
-        options.runs, root=options.root, split=options.split, output=options.output
+        options.methods,
+        root=options.root,
+        split=options.split,
+        output=options.output,
+        ground_truth=options.ground_truth,
+        same_place=options.same_place,
+        **_how_to_measure(options),
     )
     if options.json:
         print(json.dumps(json_ready(comparison), indent=2))
     else:
-        show_table(*comparison_table(comparison))
+        show_table(*comparison_table(comparison, recalls=options.recall is not None))
     return 0
 
 
@@ -342,6 +473,16 @@ def _intrinsics(text: str) -> list[float]:
             f"found {text!r}"
         )
     return [*values[:4], round(values[4]), round(values[5])]
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, found {text!r}")
+    return value
 
 
 def _folder(text: str) -> Path:

@@ -38,8 +38,10 @@ def test_both_sides_of_every_row_run_and_compute_the_same(benchmark):
         assert min(benchmark.compare(row._replace(inputs=row.inputs), repeats=1)) > 0.0
 
 
-def test_the_loader_benchmark_measures_both_sides(tmp_path):
+def test_the_loader_benchmark_measures_both_sides(tmp_path, monkeypatch):
     module = load("benchmark_loader")
+    monkeypatch.setattr(module, "PAUSE_S", 0.0)
+    monkeypatch.setattr(module, "STEPS", 2)
     write_toy_room(tmp_path / "room", frames_per_sequence=4, width=96, height=72)
     config = load_config(module.CONFIG, [f"--data.root={tmp_path}/room", "--data.workers=0"])
     data = replace(config.data, cache=str(tmp_path / "cache"), width=64, height=48)
@@ -49,7 +51,7 @@ def test_the_loader_benchmark_measures_both_sides(tmp_path):
         model=ModelConfig(backbone="mobilenet_v3_small", weights="none"),
         optimization=OptimizationConfig(batch_size=2),
     )
-    found = module.measure(config, argparse.Namespace(images=4, repeats=1, steps=1))
+    found = module.measure(config, argparse.Namespace(images=4, repeats=1, turns=1))
     assert len(found) == 6
     assert all(value > 0.0 for row in found.values() for value in row.values())
 

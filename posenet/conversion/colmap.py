@@ -35,11 +35,12 @@ COLUMNS = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID"
 Lens = tuple[Intrinsics | None, Distortion | None]
 
 
-def read_colmap(path: Path) -> FileContent:
+def read_colmap(path: Path, finite: bool = True) -> FileContent:
     """Read a model.
 
     Args:
         path: Its folder, or its images.txt, whose cameras.txt may be missing.
+        finite: Whether a pose that is not finite is refused.
 
     Raises:
         DataError: A file is missing or unusable; the message names the line.
@@ -56,7 +57,8 @@ def read_colmap(path: Path) -> FileContent:
             raise DataError(
                 f"{place}: expected '{COLUMNS} NAME', found {quote(line)}; correct the line"
             )
-        _, *pose, camera = parse_numbers(cells[:9], COLUMNS, place)
+        _, *pose, camera = parse_numbers(cells[:9], COLUMNS, place, finite=finite)
+        parse_numbers([cells[8]], "CAMERA_ID", place)  # always finite
         rows.append(pose)
         numbers.append(int(camera))
         names.append(cells[9].strip())
@@ -70,7 +72,7 @@ def read_colmap(path: Path) -> FileContent:
     if not rows:
         raise DataError(f"{images}: expected two lines an image, found none; restore it")
     lenses = _read_cameras(images.with_name(CAMERAS))
-    pose = from_world_to_camera(np.array(rows), where)
+    pose = from_world_to_camera(np.array(rows), where, finite=finite)
     each = [lenses.get(number, (None, None)) for number in numbers]
     intrinsics, distortions = (list(column) for column in zip(*each, strict=True))
     return FileContent(pose, names=names, intrinsics=intrinsics, distortions=distortions)

@@ -1,6 +1,6 @@
 """The verb ``convert``: poses of any format in, poses of another out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from posenet.conversion.placing import require_free
@@ -59,7 +59,12 @@ def run_convert(
 
 
 def read_source(
-    source: Path, name: str = "auto", camera: Intrinsics | None = None
+    source: Path,
+    name: str = "auto",
+    camera: Intrinsics | None = None,
+    *,
+    finite: bool = True,
+    options: Mapping[str, str] = OPTIONS,
 ) -> tuple[Trajectory, str]:
     """Read the folder of a dataset, a file of poses, or a folder of such files.
 
@@ -67,9 +72,11 @@ def read_source(
         source: The file or folder.
         name: Its format, or auto to recognise it.
         camera: Instead of the cameras that the source knows.
+        finite: Whether a pose in a file that is not finite is refused; else it is NaN.
+        options: What the options that readers tell of are called where this is called from.
 
     Returns:
-        The poses, and the format's name.
+        The poses, and the format's name: ``tum dataset`` of a folder, ``tum poses`` of a file.
 
     Raises:
         PosenetError: It is missing or unusable, or the format is not known.
@@ -82,21 +89,23 @@ def read_source(
     if name != "auto":
         look_up(FORMATS | POSE_FILES, name, "format")
     try:
-        return _read(source, name, camera)
+        return _read(source, name, camera, finite)
     except PosenetError as error:
         problem = str(error)
-        for theirs, ours in OPTIONS.items():
+        for theirs, ours in options.items():
             problem = problem.replace(theirs, ours)
         raise type(error)(problem) from error
 
 
-def _read(source: Path, name: str, camera: Intrinsics | None) -> tuple[Trajectory, str]:
+def _read(
+    source: Path, name: str, camera: Intrinsics | None, finite: bool
+) -> tuple[Trajectory, str]:
     # A name such as tum stands for a dataset and for files of poses: what is there decides.
     auto = name == "auto"
     kind = recognise(source) if auto or source.is_dir() else name
     if source.is_dir() and (kind is None if auto else name in FORMATS and name != kind):
         return _read_dataset(source, name, camera)
-    trajectory = read_pose_file(source, name)
+    trajectory = read_pose_file(source, name, finite=finite)
     if camera is not None:
         count = len(trajectory.names)
         trajectory = trajectory._replace(intrinsics=[camera] * count, distortions=[None] * count)

@@ -15,7 +15,7 @@ from posenet.geometry import stack_poses
 COLUMNS = " ".join(f"m{row}{column}" for row in range(3) for column in range(4))
 
 
-def read_kitti(path: Path) -> FileContent:
+def read_kitti(path: Path, finite: bool = True) -> FileContent:
     """Read the poses of one sequence.
 
     Raises:
@@ -24,9 +24,10 @@ def read_kitti(path: Path) -> FileContent:
     lines = read_lines(path, "the poses of a KITTI sequence")
     if not lines:
         raise DataError(f"{path}: expected 12 numbers a pose, found no line; restore it")
-    numbers = [parse_numbers(line.split(), COLUMNS, place) for place, line in lines]
+    numbers = [parse_numbers(line.split(), COLUMNS, at, finite=finite) for at, line in lines]
     matrices = np.array(numbers).reshape(-1, 3, 4)
-    poses = poses_from_matrices(matrices, [place for place, _ in lines], "correct the line")
+    where = [place for place, _ in lines]
+    poses = poses_from_matrices(matrices, where, "correct the line", finite=finite)
     return FileContent(stack_poses(poses))
 
 

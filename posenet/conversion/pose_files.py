@@ -26,7 +26,7 @@ from posenet.conversion.trajectory import (
 )
 from posenet.conversion.transforms import read_transforms, render_transforms
 from posenet.conversion.tum import read_tum, render_tum
-from posenet.conversion.visloc import read_visloc, render_visloc
+from posenet.conversion.visloc import MORE, read_visloc, render_visloc
 from posenet.datasets.formats.parsing import natural_order, read_text
 from posenet.datasets.formats.tables import QUATERNION
 from posenet.errors import DataError, look_up
@@ -36,7 +36,8 @@ class PoseFile(NamedTuple):
     """What is known of a format of poses.
 
     Attributes:
-        read: From a file (or, where ``holds`` says so, a folder) to what it says.
+        read: ``f(path, finite)``: from a file (or, where ``holds`` says so, a folder) to what it
+            says. Where ``finite`` is False a pose that is not is no error, but NaN.
         render: From poses and the path they go to, to the text of each file.
         convention: In words.
         holds: ``file``: one file has everything. ``model``: one folder has everything.
@@ -46,7 +47,7 @@ class PoseFile(NamedTuple):
             the name by number of the others.
     """
 
-    read: Callable[[Path], FileContent]
+    read: Callable[..., FileContent]
     render: Callable[[Trajectory, Path], dict[Path, str]]
     convention: str
     holds: Literal["file", "model", "sequence", "scene"] = "file"
@@ -86,7 +87,7 @@ POSE_FILES: dict[str, PoseFile] = {
 }
 
 
-def read_pose_file(path: Path, name: str = "auto") -> Trajectory:
+def read_pose_file(path: Path, name: str = "auto", *, finite: bool = True) -> Trajectory:
     """Read poses from a file, or from a folder of them.
 
     Names and timestamps that lie beside a file, as ``posenet convert`` leaves them, are taken.
@@ -94,6 +95,8 @@ def read_pose_file(path: Path, name: str = "auto") -> Trajectory:
     Args:
         path: The file or folder.
         name: A row of ``POSE_FILES``, or auto to recognise it.
+        finite: Whether a pose that is not finite is refused. Methods write such poses of images
+            that they could not place; they are NaN then.
 
     Raises:
         DataError: It is missing or unusable, or no format is recognised.
@@ -110,7 +113,7 @@ def read_pose_file(path: Path, name: str = "auto") -> Trajectory:
     row = look_up(POSE_FILES, name, "format of poses")
     parts = []
     for file, sequence, split in _list_files(path, row):
-        part = complete(add_sidecars(row.read(file), file), sequence)
+        part = complete(add_sidecars(row.read(file, finite), file), sequence)
         parts.append(part._replace(splits=[split] * len(part.names)) if split else part)
     if not parts:
         raise DataError(f"{path}: expected a file of {name} poses in it, found none")
@@ -141,6 +144,8 @@ def recognise(path: Path) -> str | None:
     if len(cells) == 8 and all(numeric):
         return "tum"
     if len(cells) in (8, 9) and all(numeric[1:]):
+        return "visloc"
+    if 10 <= len(cells) <= 8 + MORE and all(numeric[1:]) and not numeric[0]:
         return "visloc"
     if len(cells) >= 10 and all(numeric[:9]) and cells[0].isdecimal() and cells[8].isdecimal():
         return "colmap"

@@ -19,7 +19,7 @@ SUFFIX = ".pose.txt"
 _NUMBERED = re.compile(r"frame-(\d{6})")
 
 
-def read_sequence(path: Path) -> FileContent:
+def read_sequence(path: Path, finite: bool = True) -> FileContent:
     """Read the poses of one sequence.
 
     Raises:
@@ -32,7 +32,8 @@ def read_sequence(path: Path) -> FileContent:
             "remove it from the split files"
         )
     matrices = np.stack([read_pose_matrix(file) for file in files])
-    pose = stack_poses(poses_from_matrices(matrices, [str(file) for file in files], POSE_CURE))
+    where = [str(file) for file in files]
+    pose = stack_poses(poses_from_matrices(matrices, where, POSE_CURE, finite=finite))
     names = [f"{path.name}/{file.name.removesuffix(SUFFIX)}" for file in files]
     return FileContent(pose, names=names)
 

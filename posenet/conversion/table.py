@@ -29,7 +29,7 @@ NAMES = ("frame", "image", "file", "name")
 CENTER = ("center_x", "center_y", "center_z")
 
 
-def read_pose_table(path: Path) -> FileContent:
+def read_pose_table(path: Path, finite: bool = True) -> FileContent:
     """Read a table.
 
     Raises:
@@ -47,9 +47,12 @@ def read_pose_table(path: Path) -> FileContent:
             f"{quote(', '.join(columns))}; name them in the first line"
         )
     numbers = np.array(
-        [parse_numbers([row[k] for k in needed], " ".join(needed), at) for row, at in placed]
+        [
+            parse_numbers([row[k] for k in needed], " ".join(needed), at, finite=finite)
+            for row, at in placed
+        ]
     )
-    rotation = rotations_from_quaternions(numbers[:, :4], where)
+    rotation = rotations_from_quaternions(numbers[:, :4], where, finite=finite)
     timestamps = None
     if "timestamp" in columns:
         times = [parse_numbers([row["timestamp"]], "timestamp", at) for row, at in placed]

@@ -39,7 +39,7 @@ AXES = np.diag((1.0, -1.0, -1.0))
 RADIAL = ("k1", "k2", "p1", "p2", "k3")
 
 
-def read_transforms(path: Path) -> FileContent:
+def read_transforms(path: Path, finite: bool = True) -> FileContent:
     """Read the frames of a file.
 
     Raises:
@@ -67,7 +67,9 @@ def read_transforms(path: Path) -> FileContent:
     stacked = np.array(matrices)
     with np.errstate(invalid="ignore"):  # what is not finite is refused below
         stacked[:, :3, :3] = stacked[:, :3, :3] @ AXES
-    poses = poses_from_matrices(stacked, where, "correct its transform_matrix", scaled=True)
+    poses = poses_from_matrices(
+        stacked, where, "correct its transform_matrix", scaled=True, finite=finite
+    )
     lenses = [_lens(content | entry, place) for entry, place in zip(entries, where, strict=True)]
     if any(lens is None for lens in lenses):
         say(f"posenet: warning: {path}: a lens is not known here, it is left out")

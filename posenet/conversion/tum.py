@@ -24,7 +24,7 @@ COLUMNS = "timestamp tx ty tz qx qy qz qw"
 NO_TIMES = "# The source has no timestamps: the first column counts the poses."
 
 
-def read_tum(path: Path) -> FileContent:
+def read_tum(path: Path, finite: bool = True) -> FileContent:
     """Read a trajectory.
 
     Raises:
@@ -34,8 +34,12 @@ def read_tum(path: Path) -> FileContent:
     if not lines:
         raise DataError(f"{path}: expected a line '{COLUMNS}' a pose, found none; restore it")
     where = [place for place, _ in lines]
-    numbers = np.array([parse_numbers(line.split(), COLUMNS, place) for place, line in lines])
-    rotation = rotations_from_quaternions(numbers[:, [7, 4, 5, 6]], where)
+    numbers = np.array(
+        [parse_numbers(line.split(), COLUMNS, place, finite=finite) for place, line in lines]
+    )
+    for place, line in lines:  # always finite
+        parse_numbers(line.split()[:1], "timestamp", place)
+    rotation = rotations_from_quaternions(numbers[:, [7, 4, 5, 6]], where, finite=finite)
     counted = NO_TIMES in read_text(path, "a TUM trajectory").split("\n")
     return FileContent(
         Pose(rotation, torch.from_numpy(numbers[:, 1:4].copy())),

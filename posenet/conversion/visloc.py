@@ -1,7 +1,8 @@
 """Results of visuallocalization.net: ``name qw qx qy qz tx ty tz``, an image a line.
 
 Direction: world-to-camera, also the translation; the quaternion is wxyz; OpenCV axes. Lists of
-query images have a focal length behind, which is accepted and not used.
+query images have a focal length behind, methods of scene coordinates also a confidence or their own
+errors: up to three numbers more are accepted and not used.
 
 Source: https://www.visuallocalization.net/submission/.
 """
@@ -16,9 +17,10 @@ from posenet.datasets.formats.parsing import parse_numbers, quote, read_lines
 from posenet.errors import DataError
 
 COLUMNS = "qw qx qy qz tx ty tz"
+MORE = 3
 
 
-def read_visloc(path: Path) -> FileContent:
+def read_visloc(path: Path, finite: bool = True) -> FileContent:
     """Read the poses of images.
 
     Raises:
@@ -27,16 +29,16 @@ def read_visloc(path: Path) -> FileContent:
     names, rows, where = [], [], []
     for place, line in read_lines(path, "a list of images and poses"):
         name, *numbers = line.split()
-        if len(numbers) not in (7, 8):
+        if not 7 <= len(numbers) <= 7 + MORE:
             raise DataError(
                 f"{place}: expected 'name {COLUMNS}', found {quote(line)}; correct the line"
             )
         names.append(name)
-        rows.append(parse_numbers(numbers[:7], COLUMNS, place))
+        rows.append(parse_numbers(numbers[:7], COLUMNS, place, finite=finite))
         where.append(place)
     if not rows:
         raise DataError(f"{path}: expected a line 'name {COLUMNS}' an image, found none")
-    return FileContent(from_world_to_camera(np.array(rows), where), names=names)
+    return FileContent(from_world_to_camera(np.array(rows), where, finite=finite), names=names)
 
 
 def render_visloc(trajectory: Trajectory, path: Path) -> dict[Path, str]:

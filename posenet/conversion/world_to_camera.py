@@ -23,21 +23,23 @@ def to_world_to_camera(pose: Pose) -> Array:
     return np.concatenate((quaternions.numpy(), translations.astype(np.float64)), axis=1)
 
 
-def from_world_to_camera(numbers: Array, where: Sequence[str]) -> Pose:
+def from_world_to_camera(numbers: Array, where: Sequence[str], *, finite: bool = True) -> Pose:
     """Poses of quaternions wxyz and translations (N, 7) of the world-to-camera direction.
 
     Args:
         numbers: As files hold them.
         where: Where each was found.
+        finite: Whether numbers that are not finite are refused; else they give a pose that is not.
 
     Raises:
         DataError: A quaternion is not of unit length, or a centre is not finite.
     """
-    rotation = rotations_from_quaternions(numbers[:, :4], where).mT.contiguous()
+    rotation = rotations_from_quaternions(numbers[:, :4], where, finite=finite).mT.contiguous()
     with np.errstate(all="ignore"):  # what overflows here is refused below
         centers = -np.einsum("nji,nj->ni", _long_rotations(numbers[:, :4]), numbers[:, 4:])
         centers = centers.astype(np.float64)
-    for i in np.flatnonzero(~np.isfinite(centers).all(axis=1))[:1]:
+    checked = finite | np.isfinite(numbers).all(axis=1)
+    for i in np.flatnonzero(checked & ~np.isfinite(centers).all(axis=1))[:1]:
         raise DataError(
             f"{where[i]}: expected a translation, found {numbers[i, 4:].tolist()}, too large for a "
             "camera centre; correct the line"

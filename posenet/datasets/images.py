@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +34,6 @@ FULL_FRAME_DIAGONAL_MM = 43.2666
 _FOCAL_35_MM = ExifTags.Base.FocalLengthIn35mmFilm
 CACHE_FORMAT = 5
 _DECODED_AHEAD = 32  # images
-_FAULT_AROUND = 65536  # bytes; Linux's default
 
 Report = Callable[[int, int], None]
 
@@ -157,23 +157,29 @@ class CachedImages(NamedTuple):
 
 
 def _copy_row(array: NDArray[Any], index: int) -> NDArray[Any]:
-    """A row of a mapped array, whose pages then no longer count as this process's memory.
+    """A row of an array; of a mapped one, read from its file and not through the map.
 
-    They stay in the system's cache of the file while there is room, so that reading them again is
-    as fast; without this, a process seems to grow by every image it has ever read.
+    Pages that a map brings in count as this process's memory, so that it seems to grow by every
+    image it has ever read, and to drop them each time takes twice as long as all of this.
     """
-    row = np.array(array[index])
-    if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-        # np.memmap maps from the page that the array begins in, and the array's own first byte is
-        # this far behind it.
-        behind = array.offset % mmap.ALLOCATIONGRANULARITY
-        start = behind + index * row.nbytes
-        # A fault brings in the pages around it too.
-        first = start // _FAULT_AROUND * _FAULT_AROUND
-        last = -(-(start + row.nbytes) // _FAULT_AROUND) * _FAULT_AROUND
-        last = min(last, len(array._mmap))
-        array._mmap.madvise(mmap.MADV_DONTNEED, first, last - first)
+    if not isinstance(array.base, mmap.mmap) or not hasattr(os, "preadv"):  # as on Windows
+        return np.array(array[index])
+    row = np.empty(array.shape[1:], array.dtype)
+    start = array.offset + range(len(array))[index] * row.nbytes
+    if os.preadv(_descriptor(array), [row], start) < row.nbytes:
+        raise DataError(
+            f"{array.filename}: expected {array.shape[0]} cached images, found the file cut short; "
+            "delete it, and it is built again"
+        )
     return row
+
+
+def _descriptor(array: np.memmap) -> int:
+    """The open file of a mapped array; like the map, it outlives the file's name."""
+    if not hasattr(array, "descriptor"):
+        array.descriptor = os.open(array.filename, os.O_RDONLY)
+        weakref.finalize(array, os.close, array.descriptor)
+    return array.descriptor
 
 
 def cache_images(
@@ -271,13 +277,19 @@ def _camera_of(frame: Frame, width: int, height: int) -> Intrinsics:
 def _open_cache(color: Path, depth: Path | None) -> CachedImages:
     found = _read_sidecar(color)
     return CachedImages(
-        color=np.load(color, mmap_mode="r"),
-        depth=np.load(depth, mmap_mode="r") if depth is not None else None,
+        color=_map(color),
+        depth=_map(depth) if depth is not None else None,
         digests=found["digests"],
         unreadable=found["unreadable"],
         unreadable_depth=_read_sidecar(depth)["unreadable"] if depth is not None else {},
         readings=found["readings"],
     )
+
+
+def _map(path: Path) -> np.memmap:
+    array = np.load(path, mmap_mode="r")
+    _descriptor(array)  # before another process replaces the file
+    return array
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:

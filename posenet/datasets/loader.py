@@ -11,13 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from posenet.config import AugmentConfig, DataConfig
-from posenet.datasets.augment import (
-    DepthView,
-    View,
-    random_shift,
-    random_turn,
-    random_view,
-)
+from posenet.datasets.augment import random_colors, random_shift, random_turn, random_view
+from posenet.datasets.rendering import DepthView, View, with_alpha, without_alpha
 from posenet.datasets.resampling import seen_pixels
 from posenet.datasets.scene import Scene
 from posenet.geometry import Pose
@@ -79,12 +74,8 @@ class _PosedImages:
 
     def view(self, index: int) -> View:
         seen = seen_pixels(*self.lenses[index], self.intrinsics)
-        return View(
-            self.images.color_image(index),
-            self.rotations[index],
-            self.translations[index],
-            None if seen.all() else seen,
-        )
+        image = with_alpha(self.images.color_image(index), seen)
+        return View(image, self.rotations[index], self.translations[index])
 
     def depth(self, index: int) -> NDArray[np.uint16] | None:
         if self.images.depth is None or not self.has_depth[index]:
@@ -104,7 +95,9 @@ class PlainDataset(Dataset[Sample]):
 
     def __getitem__(self, position: int) -> Sample:
         index = self.indices[position]
-        return _to_sample(self.posed.view(index), index)
+        posed = self.posed
+        image = posed.images.color_image(index)
+        return _to_sample(image, posed.rotations[index], posed.translations[index], index)
 
 
 class AugmentedDataset(Dataset[Sample]):
@@ -116,6 +109,8 @@ class AugmentedDataset(Dataset[Sample]):
         # Only training frames may fill in: a validation or test image must not leak into training.
         train = np.array(scene.split.train)
         self.fillers = train[self.posed.has_depth[train]]
+        self.filler_directions = self.posed.rotations[self.fillers, :, 2]
+        self.filler_centers = self.posed.translations[self.fillers]
 
     def __getitem__(self, draw: Draw) -> Sample:
         # OpenCV's own threads would fight with torch's over the same cores.
@@ -129,19 +124,20 @@ class AugmentedDataset(Dataset[Sample]):
             rng,
             lambda new: self._find_others(new, draw.index, rng),
         )
-        return _to_sample(view, draw.index)
+        image = random_colors(without_alpha(view.image), self.config, rng)
+        return _to_sample(image, view.rotation, view.translation, draw.index)
 
-    def _find_others(self, new: View, index: int, rng: np.random.Generator) -> list[DepthView]:
+    def _find_others(self, new: View, index: int, rng: np.random.Generator) -> Iterator[DepthView]:
         """Some of the frames that look about the same way from nearby; other ones each time."""
         if self.config.fill_from == 0:
-            return []
-        fillers = self.fillers[self.fillers != index]
-        cosine = np.clip(self.posed.rotations[fillers, :, 2] @ new.rotation[:, 2], -1.0, 1.0)
-        distance = np.linalg.norm(self.posed.translations[fillers] - new.translation, axis=1)
+            return iter(())
+        cosine = np.clip(self.filler_directions @ new.rotation[:, 2], -1.0, 1.0)
+        distance = np.linalg.norm(self.filler_centers - new.translation, axis=1)
         # A radian counts as a metre: both take about a field of view out of a picture of a room.
-        near = fillers[np.arccos(cosine) + distance < FILL_REACH]
+        is_near = np.arccos(cosine) + distance < FILL_REACH
+        near = self.fillers[is_near & (self.fillers != index)]
         chosen = rng.permutation(near)[: self.config.fill_from]
-        return [DepthView(self.posed.view(i), self.posed.depth(i)) for i in chosen]
+        return (DepthView(self.posed.view(i), self.posed.depth(i)) for i in chosen)
 
 
 class EpochSampler(Sampler[Draw]):
@@ -239,6 +235,8 @@ def plain_loader(scene: Scene, indices: Sequence[int], batch_size: int) -> DataL
     return DataLoader(PlainDataset(scene, indices), batch_size=batch_size)
 
 
-def _to_sample(view: View, index: int) -> Sample:
-    pose = Pose(torch.from_numpy(view.rotation).float(), torch.from_numpy(view.translation).float())
-    return Sample(torch.from_numpy(view.image).permute(2, 0, 1), pose, index)
+def _to_sample(image: NDArray[np.uint8], rotation: Array, translation: Array, index: int) -> Sample:
+    rotation, translation = rotation.astype(np.float32), translation.astype(np.float32)
+    pose = Pose(torch.from_numpy(rotation), torch.from_numpy(translation))
+    # Planes of colour, which a batch then only has to copy.
+    return Sample(torch.from_numpy(np.stack(cv2.split(image))), pose, index)

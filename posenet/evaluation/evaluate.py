@@ -5,7 +5,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from posenet.evaluation.metrics import (
     summarise,
 )
 from posenet.evaluation.plots import plot_error_cdf, plot_trajectory
+from posenet.evaluation.recall import DEFAULT_RECALL, Threshold, recall_keys
+from posenet.evaluation.same_scene import require_same_scene, require_unseen
 from posenet.evaluation.viewpoint_plot import plot_viewpoints
 from posenet.evaluation.viewpoints import evaluate_viewpoints, summarise_viewpoints
 from posenet.geometry import Pose, rotation_to_quaternion, stack_poses
@@ -40,6 +42,11 @@ from posenet.models.network import Prediction
 from posenet.progress import report_progress
 
 NETWORK, NEAREST, MEAN = "network", "nearest training image", "mean pose"
+PREDICTIONS = "predictions"  # of a file, whoever made them
+
+INTERVALS = (
+    "95 %: block bootstrap over the frames of these sequences, not over scenes or recordings"
+)
 
 
 class Evaluation(NamedTuple):
@@ -48,12 +55,24 @@ class Evaluation(NamedTuple):
     Attributes:
         summary: What ``evaluation.json`` holds.
         errors: Errors by method: the network and the baselines.
-        folder: Where the files were written.
+        folder: Where the files were written; None where none were.
     """
 
     summary: dict[str, Any]
     errors: dict[str, PoseErrors]
-    folder: Path
+    folder: Path | None
+
+
+class NamedFrame(Protocol):
+    """What a table of predictions says of a frame beside its pose."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def sequence(self) -> str:
+        """The recording that it is of."""
 
 
 class OpenedRun(NamedTuple):
@@ -65,6 +84,7 @@ class OpenedRun(NamedTuple):
         scene: The dataset.
         indices: The frames of the split.
         frames: The same as frames.
+        split: Its name.
     """
 
     checkpoint_path: Path
@@ -72,6 +92,7 @@ class OpenedRun(NamedTuple):
     scene: Scene
     indices: list[int]
     frames: list[Frame]
+    split: str
 
     @property
     def size(self) -> float:
@@ -85,17 +106,20 @@ class OpenedRun(NamedTuple):
         return self.localizer.predict_fully((read(i) for i in self.indices), batch_size)
 
 
-def open_run(run: Path, root: str | None = None, split: str = "test") -> OpenedRun:
+def open_run(
+    run: Path, root: str | None = None, split: str = "test", same_place: bool = False
+) -> OpenedRun:
     """Load a run and the frames of a split.
 
     Args:
         run: A run folder or a checkpoint file.
         root: Where the dataset lies, if no longer where it was trained from.
         split: test, validation or train.
+        same_place: Whether the dataset may be another one of the place that the run was trained on.
 
     Raises:
-        PosenetError: The checkpoint or the dataset cannot be used, or the run was trained on a
-            frame that is to test it.
+        PosenetError: The checkpoint or the dataset cannot be used, the run was trained on another
+            dataset, or on a frame that is to test it.
     """
     checkpoint_path = find_checkpoint(run)
     localizer = Localizer.load(checkpoint_path)
@@ -109,9 +133,10 @@ def open_run(run: Path, root: str | None = None, split: str = "test") -> OpenedR
     if not indices:
         raise DataError(f"{data.root}: the {split} split has no frames to evaluate")
     frames = [scene.frames[i] for i in indices]
-    if split != "train":
-        _require_unseen(frames, run_folder_of(checkpoint_path), split)
-    return OpenedRun(checkpoint_path, localizer, scene, indices, frames)
+    folder = run_folder_of(checkpoint_path)
+    if require_same_scene(localizer.checkpoint, folder, scene, data.root, same_place):
+        require_unseen(frames, folder, split)
+    return OpenedRun(checkpoint_path, localizer, scene, indices, frames, split)
 
 
 def evaluate(
@@ -120,6 +145,8 @@ def evaluate(
     root: str | None = None,
     split: str = "test",
     output: Path | None = None,
+    recall: Sequence[Threshold] = DEFAULT_RECALL,
+    same_place: bool = False,
     other_scenes: Sequence[Path] = (),
 ) -> Evaluation:
     """Evaluate a run, and write ``evaluation.json``, ``predictions.csv`` and two pictures.
@@ -129,12 +156,14 @@ def evaluate(
         root: Where the dataset lies, if no longer where it was trained from.
         split: test, validation or train.
         output: Folder for the files; the run folder (or ``evaluation-SPLIT`` in it) when omitted.
+        recall: Thresholds of the recalls, metres and degrees.
+        same_place: Whether the dataset may be another one of the place that the run was trained on.
         other_scenes: Folders of images of other places, which the network should disown.
 
     Raises:
         PosenetError: The checkpoint or the dataset cannot be used.
     """
-    opened = open_run(run, root, split)
+    opened = open_run(run, root, split, same_place)
     localizer, scene, indices, frames = (
         opened.localizer,
         opened.scene,
@@ -151,14 +180,8 @@ def evaluate(
 
     def measure(name: str, chosen: NDArray[np.bool_]) -> dict[str, Any]:
         part = PoseErrors(*(values[chosen] for values in errors[name]))
-        kept = [
-            sequence for sequence, is_chosen in zip(sequences, chosen, strict=True) if is_chosen
-        ]
-        return in_scene_units(
-            {**summarise(part), "intervals_95": bootstrap_intervals(part, kept)},
-            scene.metric,
-            opened.size,
-        )
+        kept = np.array(sequences)[chosen].tolist()
+        return measure_errors(part, kept, recall, scene.metric, opened.size)
 
     everything = np.ones(len(frames), dtype=bool)
     summary = {
@@ -210,6 +233,18 @@ def evaluate(
     return Evaluation(summary, errors, folder)
 
 
+def measure_errors(
+    errors: PoseErrors,
+    sequences: Sequence[str],
+    recall: Sequence[Threshold],
+    metric: bool,
+    size: float,
+) -> dict[str, Any]:
+    """What the errors come to and how sure that is (``intervals_95``), in the scene's units."""
+    intervals = bootstrap_intervals(errors, sequences, recall)
+    return in_scene_units({**summarise(errors, recall), "intervals_95": intervals}, metric, size)
+
+
 def in_scene_units(values: dict[str, Any], metric: bool, size: float) -> dict[str, Any]:
     """What can be said of translations where a scene has a scale of its own.
 
@@ -218,7 +253,7 @@ def in_scene_units(values: dict[str, Any], metric: bool, size: float) -> dict[st
     """
     if metric:
         return values
-    kept = {key: value for key, value in values.items() if not key.startswith("recall_")}
+    kept = {key: value for key, value in values.items() if key not in recall_keys(values)}
     if "intervals_95" in kept:
         kept["intervals_95"] = in_scene_units(kept["intervals_95"], metric, size)
     for name in ("median", "mean"):
@@ -229,7 +264,7 @@ def in_scene_units(values: dict[str, Any], metric: bool, size: float) -> dict[st
 
 def write_predictions(
     path: Path,
-    frames: list[Frame],
+    frames: Sequence[NamedFrame],
     pose: Pose,
     errors: PoseErrors,
     confidence: PoseConfidence | None = None,
@@ -256,29 +291,33 @@ def write_predictions(
 
 
 def format_evaluation(summary: dict[str, Any]) -> str:
-    """The summary as a table for people."""
+    """The summary of a run or of a file of predictions as a table for people."""
     unit = "m" if summary["metric"] else "units"
     columns = [
         ("median_translation_m", f"median {unit}", "{:.3f}"),
         ("median_rotation_deg", "median deg", "{:.2f}"),
         ("mean_translation_m", f"mean {unit}", "{:.3f}"),
         ("mean_rotation_deg", "mean deg", "{:.2f}"),
+        ("rmse_translation_m", f"rmse {unit}", "{:.3f}"),
+        ("rmse_rotation_deg", "rmse deg", "{:.2f}"),
         ("median_translation_relative", "median / size", "{:.2%}"),
         *(
             (key, key.removeprefix("recall_").replace("_", "/"), "{:.1%}")
-            for key in summary
-            if key.startswith("recall_")
+            for key in recall_keys(summary)
         ),
     ]
     columns = [column for column in columns if column[0] in summary]
-    rows = [(NETWORK, summary)]
+    rows = [(NETWORK if "checkpoint" in summary else PREDICTIONS, summary)]
     low_high = summary["intervals_95"]
     rows += [
         ("  95 % from", {key: low_high[key][0] for key, _, _ in columns}),
         ("  to", {key: low_high[key][1] for key, _, _ in columns}),
     ]
-    rows += [(f"  {name}", values) for name, values in summary["sequences"].items()]
-    rows += list(summary["baselines"].items())
+    rows += [
+        (f"  {name if name.isprintable() else repr(name)}", values)
+        for name, values in summary["sequences"].items()
+    ]
+    rows += list(summary.get("baselines", {}).items())
     header = ["", *(title for _, title, _ in columns)]
     table = [
         [name, *(form.format(values[key]) for key, _, form in columns)] for name, values in rows
@@ -293,20 +332,27 @@ def format_evaluation(summary: dict[str, Any]) -> str:
         )
         for row in [header, *table]
     ]
-    title = (
-        f"{summary['scene']}: {summary['frames']:.0f} {summary['split']} frames, "
-        f"{summary['checkpoint']} of epoch {summary['epoch']}"
-    )
+    lines.append(INTERVALS)
     if not summary["metric"]:
+        whose = "the training" if "checkpoint" in summary else "its"
         lines.append(
             "the dataset has a scale of its own: lengths are in its units, and relative to its "
-            f"size of {summary['scene_size']:.3g} (diagonal of the training positions)"
+            f"size of {summary['scene_size']:.3g} (diagonal of {whose} positions)"
         )
     if "viewpoints" in summary:
         lines.append(_format_viewpoints(summary["viewpoints"], unit))
     if "confidence" in summary:
         lines.append(format_confidence(summary["confidence"], unit))
-    return "\n".join([title, *lines])
+    return "\n".join([_title(summary), *lines])
+
+
+def _title(summary: dict[str, Any]) -> str:
+    split = f"{summary['split']} " if summary["split"] else ""
+    frames = f"{summary['scene']}: {summary['frames']:.0f} {split}frames"
+    if "checkpoint" in summary:
+        return f"{frames}, {summary['checkpoint']} of epoch {summary['epoch']}"
+    lost = f", {summary['missing']} without one" if summary["missing"] else ""
+    return f"{frames}, predictions of {summary['predictions']} by {summary['matched_by']}{lost}"
 
 
 def _format_viewpoints(values: dict[str, Any], unit: str) -> str:
@@ -333,21 +379,6 @@ def _baselines(scene: Scene, indices: list[int]) -> tuple[Pose, dict[str, Pose]]
         NEAREST: nearest_image_pose((read(i) for i in known), train, (read(i) for i in indices)),
         MEAN: mean_pose(train, len(indices)),
     }
-
-
-def _require_unseen(frames: list[Frame], run: Path, split: str) -> None:
-    """Refuse to measure on frames that the run knows, whatever the dataset says now."""
-    path = run / "split.json"
-    if not path.is_file():
-        return
-    names = json.loads(path.read_text())
-    trained = set(names["train"]) | set(names["validation"] if split == "test" else ())
-    both = [frame.name for frame in frames if frame.name in trained]
-    if both:
-        raise DataError(
-            f"{path}: this run was trained on {both[0]} and {len(both) - 1} more frames that are "
-            f"{split} frames now; evaluate with the split that it was trained with"
-        )
 
 
 def _default_folder(folder: Path, split: str) -> Path:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from posenet.errors import DataError, suggest
+from posenet.evaluation.recall import DEFAULT_RECALL, Threshold, recall_key
 from posenet.geometry import (
     Pose,
     geodesic_distance,
@@ -23,9 +24,6 @@ from posenet.geometry import (
 )
 
 Array = NDArray[np.float64]
-
-# (metres, degrees): a frame is recalled when both of its errors are within.
-RECALL_THRESHOLDS = ((0.05, 5.0), (0.10, 5.0), (0.25, 2.0), (0.50, 5.0), (5.0, 10.0))
 
 _RESAMPLES_AT_ONCE = 50
 _FEWEST = 4  # frames of which an interval can be told
@@ -101,30 +99,33 @@ def errors_by_name(predictions: Mapping[str, Pose], truths: Mapping[str, Pose]) 
     return pose_errors(stack_poses(found), stack_poses([_on_cpu(pose) for pose in truths.values()]))
 
 
-def summarise(errors: PoseErrors) -> dict[str, float]:
+def summarise(errors: PoseErrors, recall: Sequence[Threshold] = DEFAULT_RECALL) -> dict[str, float]:
     """What the errors of a test set come to.
 
     Medians and means are infinite where too many (for a mean: any) frames have no prediction.
 
     Args:
         errors: Errors of N frames, N > 0.
+        recall: Thresholds, metres and degrees.
 
     Returns:
         ``frames`` (N), ``median_translation_m``, ``median_rotation_deg``, ``mean_translation_m``,
-        ``mean_rotation_deg`` and, for each row of ``RECALL_THRESHOLDS``, the share of frames in
-        [0, 1] within both thresholds, such as ``recall_5cm_5deg``.
+        ``mean_rotation_deg``, ``rmse_translation_m`` and ``rmse_rotation_deg`` (the root mean
+        square, which trajectories are compared by) and, for each threshold, the share of frames in
+        [0, 1] within both of its numbers, such as ``recall_5cm_5deg``.
 
     Raises:
         DataError: There are no frames.
     """
     if len(errors.translation_m) == 0:
         raise DataError("expected at least one frame to summarise, got none")
-    return {key: float(value) for key, value in _statistics(errors).items()}
+    return {key: float(value) for key, value in _statistics(errors, recall).items()}
 
 
 def bootstrap_intervals(
     errors: PoseErrors,
     sequences: Sequence[str],
+    recall: Sequence[Threshold] = DEFAULT_RECALL,
     *,
     level: float = 0.95,
     resamples: int = 1000,
@@ -141,6 +142,7 @@ def bootstrap_intervals(
     Args:
         errors: Errors of N frames; those of a sequence in the order they were recorded.
         sequences: The sequence each frame belongs to, (N,).
+        recall: Thresholds, as of ``summarise``.
         level: Share of resamples inside the interval, in (0, 1).
         resamples: How many test sets to draw.
         block: Consecutive frames drawn together, at least 1; at most a quarter of the frames they
@@ -159,7 +161,7 @@ def bootstrap_intervals(
     Statistics 17(3), 1989.
     """
     parts = [
-        _statistics(_drawn(errors, drawn))
+        _statistics(_drawn(errors, drawn), recall)
         for drawn in _resample(len(errors.translation_m), sequences, level, resamples, block, seed)
     ]
     return _percentiles(parts, level, len(errors.translation_m))
@@ -169,6 +171,7 @@ def bootstrap_differences(
     errors: PoseErrors,
     reference: PoseErrors,
     sequences: Sequence[str],
+    recall: Sequence[Threshold] = DEFAULT_RECALL,
     *,
     level: float = 0.95,
     resamples: int = 1000,
@@ -184,6 +187,7 @@ def bootstrap_differences(
         errors: Errors of N frames by one method.
         reference: Errors of the same frames by another, which is subtracted.
         sequences: The sequence each frame belongs to, (N,).
+        recall: Thresholds, as of ``summarise``.
         level: Share of resamples inside the interval, in (0, 1).
         resamples: How many test sets to draw.
         block: Consecutive frames drawn together.
@@ -203,7 +207,9 @@ def bootstrap_differences(
         )
     parts = []
     for drawn in _resample(len(errors.translation_m), sequences, level, resamples, block, seed):
-        ours, theirs = (_statistics(_drawn(method, drawn)) for method in (errors, reference))
+        ours, theirs = (
+            _statistics(_drawn(method, drawn), recall) for method in (errors, reference)
+        )
         with np.errstate(invalid="ignore"):  # inf - inf
             parts.append({key: ours[key] - theirs[key] for key in ours})
     return _percentiles(parts, level, len(errors.translation_m))
@@ -243,7 +249,7 @@ def json_ready(value: Any) -> Any:
     return value
 
 
-def _statistics(errors: PoseErrors) -> dict[str, Array]:
+def _statistics(errors: PoseErrors, recall: Sequence[Threshold]) -> dict[str, Array]:
     """``summarise`` over the last axis: (..., N) errors give (...) values."""
     translation_m, rotation_deg = errors
     values = {
@@ -252,10 +258,12 @@ def _statistics(errors: PoseErrors) -> dict[str, Array]:
         "median_rotation_deg": np.median(rotation_deg, axis=-1),
         "mean_translation_m": np.mean(translation_m, axis=-1),
         "mean_rotation_deg": np.mean(rotation_deg, axis=-1),
+        "rmse_translation_m": np.sqrt(np.mean(np.square(translation_m), axis=-1)),
+        "rmse_rotation_deg": np.sqrt(np.mean(np.square(rotation_deg), axis=-1)),
     }
-    for metres, degrees in RECALL_THRESHOLDS:
+    for metres, degrees in recall:
         within = (translation_m <= metres) & (rotation_deg <= degrees)
-        values[_recall_key(metres, degrees)] = np.mean(within, axis=-1)
+        values[recall_key(metres, degrees)] = np.mean(within, axis=-1)
     return values
 
 
@@ -298,11 +306,6 @@ def _percentiles(
         lower, upper = np.quantile(values, tails, method="inverted_cdf")
         intervals[key] = (float(lower), float(upper)) if frames >= _FEWEST else (math.nan, math.nan)
     return intervals
-
-
-def _recall_key(metres: float, degrees: float) -> str:
-    length = f"{metres:g}m" if metres >= 1.0 else f"{100.0 * metres:g}cm"
-    return f"recall_{length}_{degrees:g}deg"
 
 
 def _draw_blocks(

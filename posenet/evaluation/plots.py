@@ -60,7 +60,7 @@ def plot_error_cdf(path: str | Path, curves: Mapping[str, PoseErrors], length: s
 
 def plot_trajectory(
     path: str | Path,
-    train: Pose,
+    train: Pose | None,
     truth: Pose,
     prediction: Pose,
     errors: PoseErrors,
@@ -69,19 +69,20 @@ def plot_trajectory(
     """Camera centres seen from above: training, true test and predicted ones, and how far apart.
 
     "Above" is the mean of the training cameras' upward axes (-y in OpenCV axes), and the longest
-    extent of the training positions lies horizontally.
+    extent of the training positions lies horizontally; of the true ones, where nothing was trained.
 
     Args:
         path: The PNG to write.
-        train: Poses of the training frames, (M,), M > 0.
+        train: Poses of the training frames, (M,), M > 0; None where there are none.
         truth: True poses of the test frames, (N,).
         prediction: Predicted poses, (N,); those that are not finite, or farther outside than half
             the extent of the scene, are left out and counted in the title.
         errors: Errors of the predictions, (N,).
         length: Unit of the positions.
     """
-    axes = top_down_axes(train)
-    centers = [_numpy(pose.translation) @ axes.T for pose in (train, truth, prediction)]
+    about = truth if train is None else train
+    axes = top_down_axes(about)
+    centers = [_numpy(pose.translation) @ axes.T for pose in (about, truth, prediction)]
     origin = centers[0].mean(axis=0)
     train_xy, truth_xy, predicted_xy = (part - origin for part in centers)
     usable = np.isfinite(predicted_xy).all(axis=1) & np.isfinite(errors.translation_m)
@@ -96,12 +97,14 @@ def plot_trajectory(
     )
     panel = figure.subplots()
     dots = {"linestyle": "none", "marker": "o", "markeredgewidth": 0}
-    panel.plot(*train_xy.T, color=_GREY, markersize=2.5, label="training", zorder=1, **dots)
-    panel.plot(*truth_xy.T, color=_DARK, markersize=3.5, label="test, true", zorder=4, **dots)
+    name = "" if train is None else "test, "
+    if train is not None:
+        panel.plot(*train_xy.T, color=_GREY, markersize=2.5, label="training", zorder=1, **dots)
+    panel.plot(*truth_xy.T, color=_DARK, markersize=3.5, label=f"{name}true", zorder=4, **dots)
     every = -(-len(truth_xy) // _MOST_PREDICTIONS) or 1
     drawn = np.flatnonzero(inside & (np.arange(len(truth_xy)) % every == 0))
     shades = _draw_predictions(panel, truth_xy[drawn], predicted_xy[drawn], errors, usable, drawn)
-    label = "test, predicted" + (f" (one in {every} drawn)" if every > 1 else "")
+    label = f"{name}predicted" + (f" (one in {every} drawn)" if every > 1 else "")
     panel.plot([], [], color=shades.cmap(0.5), markersize=4.0, label=label, **dots)
 
     arrow = 0.045 * float(extent.max() or 1.0)
@@ -113,13 +116,14 @@ def plot_trajectory(
 
     panel.set_aspect("equal", adjustable="datalim")
     panel.margins(0.06)
-    title = f"Camera positions from above: {len(usable)} test frames"
+    title = f"Camera positions from above: {len(usable)} {'test ' if name else ''}frames"
     if missing := int((~usable).sum()):
         title += f", {missing} without a prediction"
     if far := int((usable & ~inside).sum()):
         title += f", {far} predicted far outside"
     panel.set_title(title)
-    panel.set_xlabel(f"along the longest extent of the training positions ({length})")
+    of = "true" if train is None else "training"
+    panel.set_xlabel(f"along the longest extent of the {of} positions ({length})")
     panel.set_ylabel(f"across ({length})")
     figure.legend(loc="outside lower center", ncols=3, markerscale=1.6, frameon=False)
     bar = figure.colorbar(shades, ax=panel, extend="max", fraction=0.04, pad=0.02)

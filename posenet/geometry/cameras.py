@@ -35,6 +35,17 @@ class Intrinsics:
             ]
         )
 
+    @property
+    def inverse_matrix(self) -> Array:
+        """The inverse of K, which takes homogeneous pixels to camera rays with z = 1."""
+        return np.array(
+            [
+                [1.0 / self.focal_x, 0.0, -self.center_x / self.focal_x],
+                [0.0, 1.0 / self.focal_y, -self.center_y / self.focal_y],
+                [0.0, 0.0, 1.0],
+            ]
+        )
+
     def has_proportions(self, width: int, height: int) -> bool:
         """Whether an image of this size is as wide for its height as the camera's own.
 
@@ -108,5 +119,4 @@ def rotation_homography(intrinsics: Intrinsics, turn: Array) -> Array:
 
     Source: Hartley and Zisserman, Multiple View Geometry, 2nd ed., section 8.4.2.
     """
-    matrix = intrinsics.matrix
-    return matrix @ turn.T @ np.linalg.inv(matrix)
+    return intrinsics.matrix @ turn.T @ intrinsics.inverse_matrix

@@ -149,7 +149,7 @@ def test_train_resumes_a_run_folder(words, trained, tmp_path):
     [
         (["trian"], "invalid choice: 'trian'"),
         ([], "arguments are required: VERB"),
-        (["evaluate"], "arguments are required: RUN"),
+        (["predict"], "arguments are required: RUN"),
         (["predict", "runs/x"], "arguments are required: PATH"),
         (["evaluate", "runs/x", "--split", "tset"], "invalid choice: 'tset'"),
         (["evaluate", "runs/x", "--jsn"], "unrecognized arguments: --jsn"),

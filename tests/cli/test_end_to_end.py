@@ -25,7 +25,7 @@ from posenet.datasets.images import read_image
 from posenet.datasets.toy_room import write_toy_room
 from posenet.evaluation.baselines import mean_pose
 from posenet.evaluation.evaluate import MEAN, NEAREST
-from posenet.evaluation.metrics import RECALL_THRESHOLDS
+from posenet.evaluation.recall import DEFAULT_RECALL
 from posenet.geometry import Pose
 from posenet.models.checkpoint import load_checkpoint
 from posenet.models.network import PoseNetwork, Prediction
@@ -369,9 +369,11 @@ def test_evaluation_prints_json_and_nothing_else(trained, evaluated):
 def test_evaluation_has_the_documented_keys(evaluated):
     summary = json.loads(evaluated.out)
     recalls = {
-        f"recall_{f'{m:g}m' if m >= 1 else f'{100 * m:g}cm'}_{d:g}deg" for m, d in RECALL_THRESHOLDS
+        f"recall_{f'{m:g}m' if m >= 1 else f'{100 * m:g}cm'}_{d:g}deg" for m, d in DEFAULT_RECALL
     }
-    errors = {f"{a}_{b}" for a in ("median", "mean") for b in ("translation_m", "rotation_deg")}
+    errors = {
+        f"{a}_{b}" for a in ("median", "mean", "rmse") for b in ("translation_m", "rotation_deg")
+    }
     flat = {"frames", *errors, *recalls}
     about = {"scene", "split", "checkpoint", "epoch", "intervals_95", "sequences", "baselines"}
     about |= {"metric", "scene_size", "confidence"}
@@ -504,14 +506,87 @@ def test_other_splits_are_evaluated_beside(trained, evaluated, split, sequence):
 def test_a_dataset_that_moved_is_found_by_root(trained, room, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(room, moved)
-    for path in (moved / TEST).glob("frame-000000.*"):
-        path.unlink()
+    for sequence in (TEST, TRAIN):
+        for path in (moved / sequence).glob("frame-000000.*"):
+            path.unlink()
     words = ("evaluate", trained.folder, "--root", moved, "--output", tmp_path / "out", "--json")
     assert json.loads(posenet(*words).out)["frames"] == FRAMES - 1
     shutil.rmtree(moved)
     gone = posenet(*words)
     assert gone.code == 1
     assert gone.err.startswith(f"posenet: error: {moved}: ")
+
+
+def test_a_runs_predictions_are_measured_the_same_from_their_file(trained, evaluated, room):
+    answer = posenet(
+        *("evaluate", "--predictions", trained.folder / "predictions.csv"),
+        *("--ground-truth", room, "--json"),
+    )
+    run, file = json.loads(evaluated.out), json.loads(answer.out)
+    for key in run.keys() & file.keys() - {"intervals_95", "sequences"}:
+        assert file[key] == pytest.approx(run[key], abs=1e-6), key
+    assert {"median_translation_m", "scene_size", "frames", "split"} <= run.keys() & file.keys()
+
+
+def test_recalls_of_a_run_are_a_setting(trained, tmp_path):
+    words = ("evaluate", trained.folder, "--output", tmp_path, "--json", "--recall", "inloc")
+    found = json.loads(posenet(*words).out)
+    assert [key for key in found if key.startswith("recall_")] == [
+        "recall_25cm_10deg",
+        "recall_50cm_10deg",
+        "recall_1m_10deg",
+    ]
+    assert [key for key in found["baselines"][MEAN] if key.startswith("recall_")]
+
+
+@pytest.fixture
+def elsewhere(room, tmp_path) -> Path:
+    """Another scene whose frames have the same names."""
+    scene = shutil.copytree(room, tmp_path / "elsewhere")
+    for path in scene.rglob("*.pose.txt"):
+        pose = np.loadtxt(path)
+        pose[:3, 3] += (0.3, 0.0, 0.0)
+        np.savetxt(path, pose, fmt="%.17g")
+    return scene
+
+
+def test_another_scene_is_refused_unless_it_is_asked_for(trained, elsewhere, tmp_path):
+    words = ("evaluate", trained.folder, "--root", elsewhere, "--output", tmp_path / "out")
+    answer = posenet(*words)
+    assert (answer.code, answer.out) == (1, "")
+    assert f"{elsewhere}: expected the dataset that {trained.folder} was trained on" in answer.err
+    assert "frames of the same names elsewhere" in answer.err
+    assert "--same-place" in answer.err
+    assert not (tmp_path / "out").exists()
+    both = posenet(
+        "compare", trained.folder, trained.folder / "checkpoints" / "last.pt", *words[2:4]
+    )
+    assert (both.code, "frames of the same names elsewhere" in both.err) == (1, True)
+    asked = posenet(*words, "--same-place", "--json")
+    assert json.loads(asked.out)["frames"] == FRAMES
+
+
+def test_frames_that_the_run_does_not_know_are_ansame_place(trained, room, tmp_path):
+    """A new recording of the same place: refused, and measured when asked for."""
+    scene = shutil.copytree(room, tmp_path / "recording")
+    for old, new in ((TRAIN, "seq-07"), (VALIDATION, "seq-08"), (TEST, "seq-09")):
+        (scene / old).rename(scene / new)
+    (scene / "TrainSplit.txt").write_text("sequence7\nsequence8\n")
+    (scene / "TestSplit.txt").write_text("sequence9\n")
+    words = ("evaluate", trained.folder, "--root", scene, "--output", tmp_path / "out")
+    answer = posenet(*words)
+    assert (answer.code, f"found 0 of its {FRAMES} training frames" in answer.err) == (1, True)
+    assert posenet(*words, "--same-place").code == 0
+
+
+def test_its_own_frames_are_no_same_place(trained, room, tmp_path):
+    """What was trained on stays refused, whatever is asked for."""
+    scene = shutil.copytree(room, tmp_path / "room")
+    (scene / "TrainSplit.txt").write_text("sequence3\n")
+    (scene / "TestSplit.txt").write_text("sequence1\n")
+    for more in ((), ("--same-place",)):
+        answer = posenet("evaluate", trained.folder, "--root", scene, *more)
+        assert (answer.code, "was trained on seq-01/frame-000000" in answer.err) == (1, True)
 
 
 # --- prediction -------------------------------------------------------------------------------
@@ -887,6 +962,29 @@ def test_a_comparison_is_a_table_for_people(trained, teacher):
     table = posenet("compare", trained.folder, teacher).out
     assert str(trained.folder) in table
     assert "ms an image" in table
+
+
+def test_a_run_is_compared_with_a_file(trained, evaluated, teacher, room, tmp_path):
+    """Its own predictions from a file: no difference; the truth is the run's dataset, or given."""
+    own = trained.folder / "predictions.csv"
+    split = tmp_path / "truth.txt"
+    assert posenet("convert", room, split, "--to", "visloc").code == 0
+    for more in ((), ("--ground-truth", room), ("--ground-truth", split)):
+        answer = posenet("compare", own, trained.folder, teacher, "--json", *more)
+        found = json.loads(answer.out)
+        frames = 3 * FRAMES if split in more else FRAMES
+        assert found["frames"] == frames
+        file, run, other = (found["runs"][str(path)] for path in (own, trained.folder, teacher))
+        assert [part["missing"] for part in (file, run, other)] == [frames - FRAMES] * 3
+        assert "latency_ms" not in file
+        assert run["latency_ms"] > 0.0
+        if split not in more:
+            assert run["difference_95"]["median_translation_m"] == pytest.approx((0, 0), abs=1e-6)
+            alone = json.loads(evaluated.out)
+            assert run["median_rotation_deg"] == pytest.approx(alone["median_rotation_deg"])
+    table = posenet("compare", trained.folder, own).out
+    row = next(line for line in table.splitlines() if str(own) in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]][-3:] == ["", "", ""]
 
 
 def test_a_comparison_needs_two_runs_of_the_same_frames(trained, teacher, room, tmp_path):

@@ -29,6 +29,7 @@ GOOD = {  # format: a text, its names
     "comments, blank lines, Windows": ("tum", f"\ufeff# x\r\n\r\n {TUM}\r\n", ["000000"]),
     "no last line end": ("kitti", KITTI, ["000000"]),
     "focal length behind": ("visloc", f"{VISLOC} 525.0\n", ["a.png"]),
+    "errors and inliers behind": ("visloc", f"{VISLOC} 0.5 0.02 1234\n", ["a.png"]),
     "predictions.csv": (
         "csv",
         "frame,sequence,qw,qx,qy,qz,center_x_m,center_y_m,center_z_m,rotation_error_deg\n"
@@ -239,3 +240,50 @@ def test_any_bytes_give_poses_or_one_line(name, tmp_path):
         assert found.pose.rotation.shape == (count, 3, 3)
 
     check()
+
+
+LOST = {  # format: the text of two poses, the second of which a method could not tell
+    "tum": "1 0 0 0 0 0 0 1\n2 nan nan nan nan nan nan nan\n",
+    "kitti": f"{KITTI}\n{' '.join(['nan'] * 12)}\n",
+    "visloc": f"{VISLOC}\nb.png nan nan nan nan nan nan nan\n",
+    "csv": f"{CSV}\na,1,0,0,0,0,0,0\nb,1,0,0,0,inf,0,0\n",
+    "colmap": f"{COLMAP}2 nan nan nan nan 0 0 0 1 b.png\n\n",
+    "transforms": json.dumps(
+        {
+            "frames": [
+                {"file_path": name, "transform_matrix": (scale * np.eye(4)).tolist()}
+                for name, scale in (("a.png", 1.0), ("b.png", np.nan))
+            ]
+        }
+    ),
+    "7scenes": (np.eye(4), np.full((4, 4), np.nan)),
+}
+
+
+@pytest.mark.parametrize("name", POSE_FILES)
+def test_a_pose_that_is_not_finite_is_kept_only_where_it_is_asked_for(name, tmp_path):
+    path = tmp_path / "images.txt"
+    if name == "7scenes":
+        path = tmp_path / "seq-01"
+        path.mkdir()
+        for number, matrix in enumerate(LOST[name]):
+            np.savetxt(path / f"frame-{number:06d}.pose.txt", matrix)
+    else:
+        path.write_text(LOST[name])
+    with pytest.raises(DataError, match=r"not finite|expected \d+ numbers"):
+        read_pose_file(path, name)
+    pose = read_pose_file(path, name, finite=False).pose
+    np.testing.assert_array_equal(np.isfinite(pose.matrix.numpy()).all(axis=(1, 2)), [True, False])
+    truth = np.diag((1.0, -1.0, -1.0, 1.0)) if name == "transforms" else np.eye(4)
+    np.testing.assert_allclose(pose.matrix[0], truth, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("tum", "nan 0 0 0 0 0 0 1\n"), ("colmap", "1 1 0 0 0 0 0 0 nan a.png\n\n")],
+)
+def test_times_and_cameras_are_always_finite(name, text, tmp_path):
+    path = tmp_path / "images.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match="expected 1 numbers"):
+        read_pose_file(path, name, finite=False)

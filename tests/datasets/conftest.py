@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from posenet.datasets.toy_room import ToyRoom
+from posenet.datasets.formats.seven_scenes import COLOR_CAMERA
+from posenet.datasets.rendering import DepthView, View, with_alpha
+from posenet.datasets.toy_room import ToyRoom, trajectory
 
 FRAMES = 3  # a sequence
 
@@ -49,3 +51,14 @@ def tiny_scene(scene_template, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def room() -> ToyRoom:
     return ToyRoom(0)
+
+
+@pytest.fixture(scope="session")
+def room_views(room) -> list[DepthView]:
+    """160x120 views of the toy room."""
+    camera, views = COLOR_CAMERA.resized(160, 120), []
+    for rotation, center in list(zip(*trajectory(0, 2, 30), strict=True))[::8]:
+        color, depth = room.render(rotation, center, camera)
+        view = View(with_alpha(color), rotation, center)
+        views.append(DepthView(view, np.rint(depth * 1000).astype(np.uint16)))
+    return views

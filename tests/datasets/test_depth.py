@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from posenet.datasets.depth import Transfer, depth_for_color, splat, transfer_pixels
+from posenet.datasets.depth import (
+    Transfer,
+    depth_for_color,
+    invert_depth,
+    parallax,
+    splat,
+    transfer_pixels,
+)
 from posenet.datasets.frame import DepthCamera
 from posenet.geometry import Intrinsics
 
@@ -45,10 +52,14 @@ def test_pixels_are_transferred_as_their_points_are_projected():
     depth = rng.uniform(1, 5, (61, 81)).astype(np.float32)
     other = Intrinsics(140.0, 130.0, 50.0, 20.0, 96, 64)
     turn, shift = Rotation.from_rotvec((0.2, -0.1, 0.3)).as_matrix(), np.array((0.3, -0.2, 0.4))
-    moved = transfer_pixels(1 / depth, CAMERA, other, turn, shift)
+    seen_by = parallax(CAMERA, other, turn, shift)
+    moved = transfer_pixels(1 / depth, seen_by)
     points = (CAMERA.rays() * depth[..., None] - shift) @ turn
     np.testing.assert_allclose(np.stack((moved.u, moved.v), -1), other.project(points), atol=2e-3)
     np.testing.assert_allclose(1 / moved.inverse, points[..., 2], rtol=1e-4)
+    pixels = rng.integers(0, depth.size, (7, 11))
+    for some, every in zip(transfer_pixels(1 / depth, seen_by, pixels), moved, strict=True):
+        np.testing.assert_allclose(some, every.ravel()[pixels], rtol=1e-6)
 
 
 def test_what_is_unknown_behind_or_too_near_is_not_transferred():
@@ -59,7 +70,9 @@ def test_what_is_unknown_behind_or_too_near_is_not_transferred():
         1 / 3.05,
         1 / 4,
     )
-    moved = transfer_pixels(inverse, CAMERA, CAMERA, np.eye(3), np.array((0, 0, 3.0)))
+    seen_by = parallax(CAMERA, CAMERA, np.eye(3), np.array((0, 0, 3.0)))
+    moved = transfer_pixels(inverse, seen_by)
+    assert all(np.isfinite(part).all() for part in moved)
     assert np.argwhere(moved.inverse).tolist() == [[30, 43]]
     assert moved.inverse[30, 43] == pytest.approx(1.0)
 
@@ -159,3 +172,9 @@ def test_registered_depth_is_resized_about_pixel_centres_without_mixing(size):
     assert found.shape == size[::-1]
     assert np.abs(found - centre).max() <= 0.51
     assert np.isin(found, ramp).all()
+
+
+def test_unknown_depth_stays_unknown_when_inverted():
+    depth = np.uint16([[0, 500], [2000, 65535]])
+    np.testing.assert_allclose(invert_depth(depth, 1000.0), [[0, 2], [0.5, 1000 / 65535]])
+    np.testing.assert_allclose(invert_depth(invert_depth(depth)), depth)

@@ -331,3 +331,29 @@ print(resident() - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert float(done.stdout) < 15.0
+
+
+def test_images_are_read_from_the_file_that_was_opened(frames, tmp_path, monkeypatch):
+    cached = cache_images(frames, 32, 24, tmp_path / "c")
+    expected = [cached.color[index].copy() for index in range(len(frames))]
+    for path in (tmp_path / "c").iterdir():  # as when another process builds the cache anew
+        path.unlink()
+    for index, image in enumerate(expected):
+        np.testing.assert_array_equal(cached.color_image(index), image)
+    np.testing.assert_array_equal(cached.color_image(-1), expected[-1])
+    np.testing.assert_array_equal(
+        cached._replace(color=cached.color[1:]).color_image(0), expected[1]
+    )
+    with pytest.raises(IndexError):
+        cached.color_image(len(frames))
+    monkeypatch.delattr(os, "preadv")  # as on Windows
+    np.testing.assert_array_equal(cached.color_image(1), expected[1])
+
+
+def test_a_cache_that_was_cut_short_is_named_with_a_cure(frames, tmp_path):
+    cached = cache_images(frames, 32, 24, tmp_path / "c")
+    path = Path(cached.color.filename)
+    os.truncate(path, path.stat().st_size - 10)
+    with pytest.raises(DataError, match=r"cut short; delete it") as caught:
+        cached.color_image(len(frames) - 1)
+    assert str(path) in str(caught.value)

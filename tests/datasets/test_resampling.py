@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from posenet.config import AugmentConfig
-from posenet.datasets.augment import (
+from posenet.datasets.augment import random_view
+from posenet.datasets.rendering import (
     DepthView,
     View,
     fill_unseen,
     moved_view,
-    random_view,
     turned_view,
+    with_alpha,
+    without_alpha,
 )
 from posenet.datasets.resampling import (
     UNSEEN,
@@ -173,7 +175,7 @@ def padded_view():
     seen = np.ones((48, 64), bool)
     seen[:, :16] = False
     image[~seen] = UNSEEN
-    return View(image, np.eye(3), np.zeros(3), seen)
+    return View(with_alpha(image, seen), np.eye(3), np.zeros(3))
 
 
 SMALL = Intrinsics(60.0, 60.0, 31.5, 23.5, 64, 48)
@@ -181,33 +183,33 @@ SMALL = Intrinsics(60.0, 60.0, 31.5, 23.5, 64, 48)
 
 def test_a_turned_view_has_not_seen_what_its_image_has_not():
     view = padded_view()
-    _, seen = turned_view(view, SMALL, np.eye(3))
-    np.testing.assert_array_equal(seen, view.seen)
-    _, everything = turned_view(view._replace(seen=None), SMALL, np.eye(3))
-    assert everything.all()
+    turned = turned_view(view, SMALL, np.eye(3))
+    np.testing.assert_array_equal(turned.seen, view.seen)
+    whole = view._replace(image=with_alpha(without_alpha(view.image)))
+    assert turned_view(whole, SMALL, np.eye(3)).seen.all()
 
 
 def test_a_moved_view_has_not_either():
     view = padded_view()
     depth = np.full((48, 64), 2000, np.uint16)
-    _, seen = moved_view(DepthView(view, depth), SMALL, np.eye(3), np.zeros(3))
-    np.testing.assert_array_equal(seen[1:-1, 1:-1], view.seen[1:-1, 1:-1])
+    moved = moved_view(DepthView(view, depth), SMALL, np.eye(3), np.zeros(3))
+    np.testing.assert_array_equal(moved.seen[1:-1, 1:-1], view.seen[1:-1, 1:-1])
 
 
 def test_the_padding_is_filled_from_other_images():
     view, depth = padded_view(), np.full((48, 64), 2000, np.uint16)
-    other = View(np.full((48, 64, 3), 7, np.uint8), np.eye(3), np.zeros(3))
-    filled = fill_unseen(view, view.seen, [DepthView(other, depth)], SMALL)
-    assert (filled.image[2:-2, 2:14] == 7).all()
+    other = View(with_alpha(np.full((48, 64, 3), 7, np.uint8)), np.eye(3), np.zeros(3))
+    filled = fill_unseen(view, [DepthView(other, depth)], SMALL)
+    assert (filled.image[2:-2, 2:14, :3] == 7).all()
     np.testing.assert_array_equal(filled.image[:, 16:], view.image[:, 16:])
 
 
 def test_padding_does_not_keep_views_from_moving():
     """A landscape image in an upright network: most of the picture is padding."""
-    view = View(
-        np.full((48, 64, 3), 90, np.uint8), np.eye(3), np.zeros(3), np.zeros((48, 64), bool)
-    )
-    view.seen[:, 24:40] = True
+    seen = np.zeros((48, 64), bool)
+    seen[:, 24:40] = True
+    image = with_alpha(np.full((48, 64, 3), 90, np.uint8), seen)
+    view = View(image, np.eye(3), np.zeros(3))
     depth = np.full((48, 64), 2000, np.uint16)
     config = AugmentConfig(depth_share=1.0, shift_m=0.05, yaw_deg=2, pitch_deg=2, roll_deg=2)
     moved = [

@@ -10,7 +10,6 @@ from scipy.spatial.transform import Rotation
 
 from posenet.errors import DataError
 from posenet.evaluation.metrics import (
-    RECALL_THRESHOLDS,
     PoseErrors,
     bootstrap_differences,
     bootstrap_intervals,
@@ -19,6 +18,7 @@ from posenet.evaluation.metrics import (
     pose_errors,
     summarise,
 )
+from posenet.evaluation.recall import RECALL_THRESHOLDS, recall_key, recall_keys
 from posenet.geometry import Pose
 
 INF = math.inf
@@ -112,6 +112,8 @@ def test_summarise_by_hand():
         "median_rotation_deg": 3.0,
         "mean_translation_m": INF,
         "mean_rotation_deg": INF,
+        "rmse_translation_m": INF,
+        "rmse_rotation_deg": INF,
         "recall_5cm_5deg": 0.2,
         "recall_10cm_5deg": 0.4,
         "recall_25cm_2deg": 0.2,
@@ -120,6 +122,8 @@ def test_summarise_by_hand():
     }
     finite = summarise(errors((1.0, 2.0), (2.0, 6.0)))
     assert (finite["mean_translation_m"], finite["median_rotation_deg"]) == (1.5, 4.0)
+    assert finite["rmse_translation_m"] == pytest.approx(math.sqrt(2.5))
+    assert finite["rmse_rotation_deg"] == pytest.approx(math.sqrt(20.0))
 
 
 def test_missing_frames_worsen_every_figure():
@@ -225,10 +229,16 @@ def test_json_ready_is_strict_json():
     assert (back["scalar"], back["count"], back["name"]) == (2.5, 3, "a")
 
 
-def test_recall_keys_follow_the_table():
-    assert sum(key.startswith("recall_") for key in summarise(random_errors(2))) == len(
-        RECALL_THRESHOLDS
-    )
+@pytest.mark.parametrize("name", RECALL_THRESHOLDS)
+def test_recall_keys_follow_the_list(name):
+    recall, sample = RECALL_THRESHOLDS[name], random_errors(40)
+    keys = [recall_key(*pair) for pair in recall]
+    for summary in (
+        summarise(sample, recall),
+        bootstrap_intervals(sample, ["a"] * 40, recall, resamples=2),
+        bootstrap_differences(sample, sample, ["a"] * 40, recall, resamples=2),
+    ):
+        assert recall_keys(summary) == keys
 
 
 def test_differences_of_a_method_with_itself_are_zero():

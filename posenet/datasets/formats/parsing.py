@@ -88,13 +88,19 @@ def read_lines(path: Path, what: str) -> list[tuple[str, str]]:
     ]
 
 
-def parse_numbers(words: Sequence[str], names: str, where: str) -> list[float]:
-    """Finite numbers, one for each of the ``names`` that an error tells (``"tx ty tz"``)."""
+def parse_numbers(
+    words: Sequence[str], names: str, where: str, *, finite: bool = True
+) -> list[float]:
+    """Numbers, one for each of the ``names`` that an error tells (``"tx ty tz"``).
+
+    Only finite ones, unless ``finite`` is False.
+    """
     try:
         numbers = [float(word) for word in words]
     except ValueError:
         numbers = []
-    if len(numbers) != len(names.split()) or not all(map(math.isfinite, numbers)):
+    refused = finite and not all(map(math.isfinite, numbers))
+    if len(numbers) != len(names.split()) or refused:
         raise DataError(
             f"{where}: expected {len(names.split())} numbers ({names}), found "
             f"{quote(' '.join(words))}; correct the line"
@@ -176,7 +182,12 @@ def require_unique(frames: Sequence[Frame], source: Path) -> list[Frame]:
 
 
 def poses_from_matrices(
-    matrices: Array, where: Sequence[str], cure: str, *, scaled: bool = False
+    matrices: Array,
+    where: Sequence[str],
+    cure: str,
+    *,
+    scaled: bool = False,
+    finite: bool = True,
 ) -> list[Pose]:
     """Poses of camera-to-world matrices, their rotation part projected to SO(3).
 
@@ -185,10 +196,17 @@ def poses_from_matrices(
         where: Where each was found.
         cure: What to do about a bad one.
         scaled: Whether the rotation part may be a rotation times a positive number.
+        finite: Whether a pose that is not finite is refused; else all of its numbers become NaN.
 
     Raises:
         DataError: One is not finite or its upper left 3x3 is no rotation.
     """
+    if not finite:
+        lost = ~np.isfinite(matrices).all(axis=(1, 2))
+        known = np.where(lost[:, None, None], np.eye(4)[: matrices.shape[1]], matrices)
+        poses = poses_from_matrices(known, where, cure, scaled=scaled)
+        unknown = Pose(torch.full((3, 3), torch.nan).double(), torch.full((3,), torch.nan).double())
+        return [unknown if gone else pose for gone, pose in zip(lost, poses, strict=True)]
     bottom = matrices[:, 3:]
     rotations = matrices[:, :3, :3]
     with np.errstate(all="ignore"):  # what overflows here is refused below
@@ -197,11 +215,11 @@ def poses_from_matrices(
             rotations = rotations / np.cbrt(determinant)[:, None, None]
         gram = rotations.swapaxes(1, 2) @ rotations
         defect = np.linalg.norm(gram - np.eye(3), axis=(1, 2))
-    finite = np.isfinite(matrices).all(axis=(1, 2))
+    known = np.isfinite(matrices).all(axis=(1, 2))
     proper = (defect <= MAX_ROTATION_DEFECT) & (determinant > 0)
     ended = (np.abs(bottom - (0.0, 0.0, 0.0, 1.0)) <= 1e-6).all(axis=(1, 2))
-    for i in np.flatnonzero(~(finite & proper & ended))[:1]:
-        if not finite[i]:
+    for i in np.flatnonzero(~(known & proper & ended))[:1]:
+        if not known[i]:
             problem = "the pose is not finite (tracking was lost?)"
         elif not proper[i]:
             problem = (
@@ -214,20 +232,25 @@ def poses_from_matrices(
     return list_poses(project_to_rotation(torch.from_numpy(rotations)), matrices[:, :3, 3])
 
 
-def rotations_from_quaternions(quaternions: Array, where: Sequence[str]) -> Tensor:
+def rotations_from_quaternions(
+    quaternions: Array, where: Sequence[str], *, finite: bool = True
+) -> Tensor:
     """Rotations (N, 3, 3) of quaternions wxyz (N, 4), of unit length but for rounding.
+
+    One that is not finite is refused, or where ``finite`` is False gives a rotation of NaN.
 
     Raises:
         DataError: One is not.
     """
     with np.errstate(over="ignore"):
         length = np.linalg.norm(quaternions, axis=1)
-    for i in np.flatnonzero(~(np.abs(length - 1.0) <= MAX_LENGTH_DEFECT))[:1]:
+    lost = np.zeros(len(length), dtype=bool) if finite else ~np.isfinite(quaternions).all(axis=1)
+    for i in np.flatnonzero(~(np.abs(length - 1.0) <= MAX_LENGTH_DEFECT) & ~lost)[:1]:
         raise DataError(
             f"{where[i]}: expected a quaternion of length 1, found length {length[i]:.6g}; divide "
             "it by its length, or check the order of the columns"
         )
-    return rotation_from_quaternion(torch.from_numpy(quaternions))
+    return rotation_from_quaternion(torch.from_numpy(np.where(lost[:, None], np.nan, quaternions)))
 
 
 def list_poses(rotations: Tensor, centers: Array) -> list[Pose]:

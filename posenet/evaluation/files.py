@@ -1,0 +1,184 @@
+"""Measuring predictions that lie in a file, whoever made them, as a run's own are measured."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from posenet.datasets.formats.parsing import quote
+from posenet.evaluation.evaluate import (
+    PREDICTIONS,
+    Evaluation,
+    measure_errors,
+    write_predictions,
+)
+from posenet.evaluation.matching import TIME_TOLERANCE_S, Matches, PoseSet, match
+from posenet.evaluation.metrics import PoseErrors, errors_by_name, json_ready
+from posenet.evaluation.plots import plot_error_cdf, plot_trajectory
+from posenet.evaluation.recall import DEFAULT_RECALL, Threshold
+from posenet.evaluation.truth import Truth, read_predictions, read_truth
+from posenet.geometry import Pose, stack_poses
+from posenet.progress import say
+
+_LOST = Pose(torch.full((3, 3), torch.nan).double(), torch.full((3,), torch.nan).double())
+_SHOWN = 3
+
+
+class Matched(NamedTuple):
+    """Predictions in the order of the true frames.
+
+    Attributes:
+        pose: Predicted poses, (N,); NaN where there is none.
+        errors: Their errors, (N,), infinite where there is none.
+        matches: What belongs to what.
+    """
+
+    pose: Pose
+    errors: PoseErrors
+    matches: Matches
+
+    @property
+    def missing(self) -> int:
+        """True frames without a usable prediction."""
+        return int(np.isinf(self.errors.translation_m).sum())
+
+
+class _Row(NamedTuple):
+    name: str
+    sequence: str
+
+
+def evaluate_file(
+    predictions: Path,
+    ground_truth: Path,
+    *,
+    predictions_format: str = "auto",
+    ground_truth_format: str = "auto",
+    split: str | None = None,
+    metric: bool | None = None,
+    recall: Sequence[Threshold] = DEFAULT_RECALL,
+    tolerance_s: float = TIME_TOLERANCE_S,
+    output: Path | None = None,
+) -> Evaluation:
+    """Measure the poses in a file against true ones.
+
+    Args:
+        predictions: A file of poses in any format that ``posenet convert`` reads.
+        ground_truth: Another, or the folder of a dataset.
+        predictions_format: The format of the former, or auto to recognise it.
+        ground_truth_format: Likewise.
+        split: See :func:`read_truth`.
+        metric: Likewise.
+        recall: Thresholds of the recalls, metres and degrees.
+        tolerance_s: Seconds that timestamps of one frame may differ by.
+        output: Folder for ``evaluation.json``, ``predictions.csv`` and two pictures; none when
+            omitted.
+
+    Returns:
+        As of a run: without what only a run has, and with ``predictions``, ``ground_truth``,
+        ``matched_by`` (name, timestamp or order), ``missing`` (frames without a usable prediction,
+        also of each sequence) and ``unknown`` (predictions of other frames, left out).
+
+    Raises:
+        PosenetError: A file cannot be used, or they have nothing in common.
+    """
+    truth = read_truth(ground_truth, ground_truth_format, split, metric)
+    matched = measure_file(read_predictions(predictions, predictions_format), truth, tolerance_s)
+    errors, sequences = matched.errors, truth.trajectory.sequences
+
+    def measure(chosen: np.ndarray) -> dict[str, Any]:
+        part = PoseErrors(*(values[chosen] for values in errors))
+        kept = np.array(sequences)[chosen].tolist()
+        measured = measure_errors(part, kept, recall, truth.metric, truth.size)
+        return {**measured, "missing": int(np.isinf(part.translation_m).sum())}
+
+    summary = {
+        "scene": truth.scene,
+        "split": truth.split,
+        "predictions": str(predictions),
+        "ground_truth": str(ground_truth),
+        "matched_by": matched.matches.by,
+        "unknown": len(matched.matches.unknown),
+        "metric": truth.metric,
+        "scene_size": truth.size,
+        **measure(np.ones(len(sequences), dtype=bool)),
+        "sequences": {name: measure(np.array(sequences) == name) for name in _different(sequences)},
+    }
+    if output is not None:
+        _write(output, summary, truth, matched)
+    return Evaluation(summary, {PREDICTIONS: errors}, output)
+
+
+def measure_file(
+    predictions: PoseSet, truth: Truth, tolerance_s: float = TIME_TOLERANCE_S
+) -> Matched:
+    """Match predictions with true frames and measure them; what has no partner is said.
+
+    Raises:
+        DataError: They have nothing in common, or it is not clear which frame is meant.
+    """
+    matches = match(predictions, truth.poses, tolerance_s)
+    names, pose = truth.trajectory.names, predictions.trajectory.pose
+    known = {
+        names[frame]: Pose(pose.rotation[i], pose.translation[i])
+        for frame, i in matches.prediction.items()
+    }
+    true = truth.trajectory.pose
+    errors = errors_by_name(
+        known,
+        {name: Pose(true.rotation[i], true.translation[i]) for i, name in enumerate(names)},
+    )
+    matched = Matched(stack_poses([known.get(name, _LOST) for name in names]), errors, matches)
+    _say_what_is_left(predictions, truth, matched)
+    return matched
+
+
+def _say_what_is_left(predictions: PoseSet, truth: Truth, matched: Matched) -> None:
+    matches, names = matched.matches, truth.poses.labels
+    if matches.by == "order":
+        say(
+            f"{predictions.source}: has no names or timestamps, nor has {truth.poses.source}: "
+            "matched by their order"
+        )
+    if matches.unknown:
+        unknown = [predictions.labels[i] for i in matches.unknown]
+        say(
+            f"{predictions.source}: {len(unknown)} of {len(predictions.labels)} "
+            f"predictions are of frames that are not measured on and are left out "
+            f"({_first(unknown)})"
+        )
+    if matched.missing:
+        lost = [names[i] for i in np.flatnonzero(np.isinf(matched.errors.translation_m))]
+        say(
+            f"{predictions.source}: {len(lost)} of {len(names)} frames have no prediction, which "
+            f"counts as an infinite error ({_first(lost)})"
+        )
+        if matches.by == "timestamp" and len(lost) > len(names) / 2:
+            say(
+                f"{truth.poses.source}: has far more poses than there are predictions; if it was "
+                "recorded faster than images were taken, give the dataset's folder as ground "
+                "truth, or a file with the poses of the images"
+            )
+
+
+def _write(folder: Path, summary: dict[str, Any], truth: Truth, matched: Matched) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
+    frames = [*map(_Row, truth.trajectory.names, truth.trajectory.sequences)]
+    write_predictions(folder / "predictions.csv", frames, matched.pose, matched.errors)
+    unit = "m" if truth.metric else "units"
+    plot_error_cdf(folder / "error_cdf.png", {PREDICTIONS: matched.errors}, unit)
+    true = truth.trajectory.pose
+    path = folder / "trajectory.png"
+    plot_trajectory(path, truth.train, true, matched.pose, matched.errors, unit)
+
+
+def _different(sequences: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(sequences))
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(map(quote, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
