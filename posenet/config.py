@@ -33,11 +33,14 @@ class DataConfig:
             images, without its distortion.
         depth_registered: Whether depth pixels are colour pixels; the Kinect's of 7-Scenes are not.
         split: Which frames test: auto (what the dataset says; where it says nothing the tail of
-            each sequence), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES, or random:FRACTION, whose
-            test frames have near copies in training.
-        validation: Which training frames choose the epoch: auto (the last training sequence, or a
-            tail where there is one), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES,
-            random:FRACTION, or none.
+            each sequence), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES,
+            blocks:FRACTION,count:NUMBER,gap:FRAMES, or random:FRACTION, whose test frames have near
+            copies in training. Blocks are so many runs of neighbours, spread evenly over each
+            sequence, that have FRACTION of its frames together, with a gap on both sides of each;
+            count and gap may be left out, and then follow from the sequence's length.
+        validation: Which training frames choose the epoch: auto (the last training sequence, or
+            blocks of each where none can be spared), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES,
+            blocks:FRACTION,count:NUMBER,gap:FRAMES, random:FRACTION, or none.
         drop_repeated: Leave out training frames whose image is byte for byte the one before.
         least_readable: Share of the images that must be readable; the others are left out.
         cache: Folder of the resized frames; the user's cache folder when omitted.
@@ -69,7 +72,8 @@ class AugmentConfig:
         roll_deg: Turn it about its viewing direction by up to this angle.
         depth_share: Share of the views that are rendered from depth at a moved camera centre, where
             a frame has depth. 0 never reads depth.
-        shift_m: Move the camera centre by up to this far along each axis in such a view.
+        shift_m: Move the camera centre by up to this far along each axis in such a view: metres,
+            or the scene's own units where its poses are in no metres.
         max_hole_share: A rendered view with more unseen pixels than this is turned, not moved.
         fill_from: Other training frames with depth that fill in what a frame's own camera has not
             seen of its new view; 0 leaves it grey.

@@ -32,11 +32,9 @@ from posenet.datasets.loader import (
     AugmentedDataset,
     Draw,
     PlainDataset,
-    Scene,
-    load_scene,
-    resolve_data,
     training_loader,
 )
+from posenet.datasets.scene import Scene, load_scene, resolve_data
 from posenet.datasets.toy_room import write_toy_room
 from posenet.models.network import PoseNetwork
 from posenet.training.module import TrainingModule

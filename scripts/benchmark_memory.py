@@ -19,7 +19,8 @@ from scipy.spatial.transform import Rotation
 _MEASURE = """
 import json, resource, sys
 from posenet.config import AugmentConfig, DataConfig
-from posenet.datasets.loader import load_scene, training_loader
+from posenet.datasets.loader import training_loader
+from posenet.datasets.scene import load_scene
 root = sys.argv[1]
 augment = AugmentConfig()
 data = DataConfig(root=root, cache=root + "/cache", workers=0, validation="none")

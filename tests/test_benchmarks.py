@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from posenet.config import ModelConfig, OptimizationConfig, load_config
-from posenet.datasets.loader import resolve_data
+from posenet.datasets.scene import resolve_data
 from posenet.datasets.toy_room import write_toy_room
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

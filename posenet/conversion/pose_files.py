@@ -16,7 +16,7 @@ from posenet.conversion.seven_scenes import (
     render_sequence,
 )
 from posenet.conversion.sidecars import add_sidecars, is_sidecar
-from posenet.conversion.table import QUATERNION, read_table, render_table
+from posenet.conversion.table import read_pose_table, render_table
 from posenet.conversion.trajectory import (
     FileContent,
     Trajectory,
@@ -28,6 +28,7 @@ from posenet.conversion.transforms import read_transforms, render_transforms
 from posenet.conversion.tum import read_tum, render_tum
 from posenet.conversion.visloc import MORE, read_visloc, render_visloc
 from posenet.datasets.formats.parsing import natural_order, read_text
+from posenet.datasets.formats.tables import QUATERNION
 from posenet.errors import DataError, look_up
 
 
@@ -67,7 +68,7 @@ POSE_FILES: dict[str, PoseFile] = {
     "transforms": PoseFile(
         read_transforms, render_transforms, "camera-to-world, 4x4 matrix, OpenGL axes"
     ),
-    "csv": PoseFile(read_table, render_table, "camera-to-world, quaternion wxyz, OpenCV axes"),
+    "csv": PoseFile(read_pose_table, render_table, "camera-to-world, quaternion wxyz, OpenCV axes"),
     "kitti": PoseFile(
         read_kitti,
         render_kitti,

@@ -11,6 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
@@ -18,10 +19,11 @@ from typing import Any, BinaryIO, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from posenet.datasets.depth import depth_for_color
 from posenet.datasets.frame import Frame
+from posenet.datasets.orientation import Reading, orient, reading
 from posenet.datasets.resampling import is_plain_resize, resample_image
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
@@ -30,24 +32,45 @@ IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".
 INVALID_DEPTH_MM = 65535
 FULL_FRAME_DIAGONAL_MM = 43.2666
 _FOCAL_35_MM = ExifTags.Base.FocalLengthIn35mmFilm
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 _DECODED_AHEAD = 32  # images
 
 Report = Callable[[int, int], None]
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decode a colour image as RGB, (height, width, 3).
+def read_image(path: Path, *, turned: bool = True) -> NDArray[np.uint8]:
+    """Decode a colour image of no known pose as RGB, (height, width, 3).
 
-    The EXIF orientation is applied, as every viewer does. Pillow, not OpenCV: it refuses a
-    truncated file, which OpenCV fills up with grey without a word.
+    Pillow, not OpenCV: it refuses a truncated file, which OpenCV fills up with grey without a word.
+
+    Args:
+        path: The file.
+        turned: Whether its EXIF orientation is applied, as every viewer does; else it is read as it
+            is stored.
 
     Raises:
         DataError: The file is missing, truncated or no image.
     """
+    with _opened(path) as image:
+        return np.array(orient(image, turned=turned).convert("RGB"))
+
+
+def read_posed_image(frame: Frame) -> tuple[NDArray[np.uint8], Reading]:
+    """Decode the image of a frame as RGB, (height, width, 3), the way up that its pose is for.
+
+    Raises:
+        DataError: The file is missing, truncated or no image.
+    """
+    with _opened(frame.image_path) as image:
+        how = reading(image, frame.intrinsics)
+        return np.array(orient(image, turned=how == "turned").convert("RGB")), how
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # An error of the file system has a reason that is worth more than its number.
         reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "")
@@ -109,6 +132,7 @@ class CachedImages(NamedTuple):
         digests: Digest of each colour file's bytes.
         unreadable: Why not, by the index of a frame whose image could not be read.
         unreadable_depth: The same of depth images.
+        readings: How it was read, by the index of a frame whose image has an EXIF orientation.
     """
 
     color: NDArray[np.uint8]
@@ -116,6 +140,7 @@ class CachedImages(NamedTuple):
     digests: list[str]
     unreadable: Mapping[int, str] = MappingProxyType({})
     unreadable_depth: Mapping[int, str] = MappingProxyType({})
+    readings: Mapping[int, Reading] = MappingProxyType({})
 
     def color_image(self, index: int) -> NDArray[np.uint8]:
         """A copy of one image; unlike a view of the map, it costs no memory once it is gone."""
@@ -193,16 +218,16 @@ def cache_images(
     def target(frame: Frame) -> Intrinsics:
         return frame.intrinsics.resized(width, height) if camera is None else camera
 
-    def load_color(frame: Frame) -> tuple[NDArray[np.uint8], str]:
-        image = read_image(frame.image_path)
+    def load_color(frame: Frame) -> _Loaded:
+        image, how = read_posed_image(frame)
         own = _camera_of(frame, image.shape[1], image.shape[0])
         distortion = None if camera is None else frame.distortion
         digest = content_digest(frame.image_path)
-        return resample_image(image, own, distortion, target(frame)), digest
+        return _Loaded(resample_image(image, own, distortion, target(frame)), digest, how)
 
-    def load_depth(frame: Frame) -> tuple[NDArray[np.uint16], str]:
+    def load_depth(frame: Frame) -> _Loaded:
         if frame.depth_path is None:
-            return np.zeros((height, width), np.uint16), ""
+            return _Loaded(np.zeros((height, width), np.uint16))
         distortion = None if camera is None else frame.distortion
         metres = depth_for_color(
             read_depth(frame.depth_path, frame.depth_scale),
@@ -211,13 +236,13 @@ def cache_images(
             distortion,
             target(frame),
         )
-        return np.rint(np.minimum(metres * 1000.0, INVALID_DEPTH_MM)).astype(np.uint16), ""
+        return _Loaded(np.rint(np.minimum(metres * 1000.0, INVALID_DEPTH_MM)).astype(np.uint16))
 
-    # An image that is only resized does not depend on its camera.
+    # An image that is only resized does not depend on its camera, but for the way up.
     lenses = [
         repr((frame.intrinsics, frame.distortion, target(frame)))
         if camera is not None and not is_plain_resize(frame.intrinsics, frame.distortion, camera)
-        else repr((width, height))
+        else repr((width, height, frame.intrinsics.width < frame.intrinsics.height))
         for frame in frames
     ]
     color_path = _cache_path(folder, [[f.image_path] for f in frames], "color", lenses)
@@ -244,8 +269,7 @@ def _camera_of(frame: Frame, width: int, height: int) -> Intrinsics:
         raise DataError(
             f"{frame.image_path}: expected {known.width}x{known.height} pixels, or their "
             f"proportions, like its camera in {frame.sequence}, found {width}x{height}; give "
-            "images of another camera their own intrinsics or their own sequence, and strip EXIF "
-            "orientations where poses are of images as they are stored"
+            "images of another camera their own intrinsics or their own sequence"
         )
     return known.resized(width, height)
 
@@ -258,6 +282,7 @@ def _open_cache(color: Path, depth: Path | None) -> CachedImages:
         digests=found["digests"],
         unreadable=found["unreadable"],
         unreadable_depth=_read_sidecar(depth)["unreadable"] if depth is not None else {},
+        readings=found["readings"],
     )
 
 
@@ -269,7 +294,8 @@ def _map(path: Path) -> np.memmap:
 
 def _read_sidecar(path: Path) -> dict[str, Any]:
     values = json.loads(path.with_suffix(".json").read_text())
-    values["unreadable"] = {int(index): why for index, why in values["unreadable"].items()}
+    for name in ("unreadable", "readings"):
+        values[name] = {int(index): value for index, value in values[name].items()}
     return values
 
 
@@ -296,6 +322,14 @@ def _cache_path(
     return folder / f"{what}-{state}.{kind}.npy"
 
 
+class _Loaded(NamedTuple):
+    """One row of an array, and what is known of its file."""
+
+    row: NDArray[Any]
+    digest: str = ""
+    how: Reading = "upright"
+
+
 class _Build(NamedTuple):
     """Writes arrays of all frames, each with what is known of its files beside it.
 
@@ -312,7 +346,7 @@ class _Build(NamedTuple):
     def write(
         self,
         path: Path,
-        load: Callable[[Frame], tuple[NDArray[Any], str]],
+        load: Callable[[Frame], _Loaded],
         shape: tuple[int, ...],
         dtype: type,
     ) -> None:
@@ -345,18 +379,19 @@ class _Build(NamedTuple):
     def _fill(
         self,
         file: BinaryIO,
-        load: Callable[[Frame], tuple[NDArray[Any], str]],
+        load: Callable[[Frame], _Loaded],
         shape: tuple[int, ...],
         dtype: np.dtype,
     ) -> dict[str, Any]:
         """Write the rows one after the other; mapped, they would all count as memory."""
         header = {"descr": dtype.str, "fortran_order": False, "shape": (len(self.frames), *shape)}
         np.lib.format.write_array_header_2_0(file, header)
-        nothing = np.zeros(shape, dtype)
+        nothing = _Loaded(np.zeros(shape, dtype))
         digests: list[str] = []
         unreadable: dict[int, str] = {}
+        readings: dict[int, Reading] = {}
 
-        def decode(frame: Frame) -> tuple[NDArray[Any], str] | DataError:
+        def decode(frame: Frame) -> _Loaded | DataError:
             try:
                 return load(frame)
             except DataError as error:
@@ -365,18 +400,20 @@ class _Build(NamedTuple):
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the lock
             decoded = _in_order(pool, decode, self.frames)
             for index, found in enumerate(decoded):
-                row, digest = (nothing, "") if isinstance(found, DataError) else found
-                file.write(np.ascontiguousarray(row, dtype).tobytes())
-                digests.append(digest)
+                loaded = nothing if isinstance(found, DataError) else found
+                file.write(np.ascontiguousarray(loaded.row, dtype).tobytes())
+                digests.append(loaded.digest)
+                if loaded.how != "upright":
+                    readings[index] = loaded.how
                 if isinstance(found, DataError):
                     unreadable[index] = str(found)
                     # Once too many are lost there is no need to look at the others.
                     self._require_readable(unreadable)
                 if self.report is not None:
                     self.report(index + 1, len(self.frames))
-        return {"digests": digests, "unreadable": unreadable}
+        return {"digests": digests, "unreadable": unreadable, "readings": readings}
 
-    def _can_read(self, load: Callable[[Frame], tuple[NDArray[Any], str]], index: int) -> bool:
+    def _can_read(self, load: Callable[[Frame], _Loaded], index: int) -> bool:
         try:
             load(self.frames[index])
         except DataError:

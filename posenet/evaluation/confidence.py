@@ -112,7 +112,9 @@ def measure_other_scene(
     Raises:
         DataError: The folder holds no image, or one that cannot be read.
     """
-    images = (cut_to_camera(read_image(path), localizer) for path in find_images(folder))
+    turns = localizer.checkpoint.turns_photos
+    paths = find_images(folder)
+    images = (cut_to_camera(read_image(path, turned=turns), localizer) for path in paths)
     prediction = localizer.predict_fully(localizer.fit(image) for image in images)
     other = prediction.confidence.novelty.numpy()
     ranks = stats.rankdata(np.concatenate((other, novelty)))[: len(other)]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from posenet.datasets.frame import Frame
-from posenet.datasets.loader import Scene, load_scene
+from posenet.datasets.scene import Scene, load_scene
 from posenet.errors import DataError, UsageError
 from posenet.evaluation.baselines import mean_pose, nearest_image_pose
 from posenet.evaluation.confidence import (

@@ -155,7 +155,9 @@ def _label_trajectory(
     bar.outline.set_visible(False)
 
 
-def plot_training_curves(path: str | Path, rows: Sequence[Mapping[str, float]]) -> None:
+def plot_training_curves(
+    path: str | Path, rows: Sequence[Mapping[str, float]], length: str = "m"
+) -> None:
     """Errors on the training and validation frames over the epochs.
 
     Args:
@@ -163,17 +165,17 @@ def plot_training_curves(path: str | Path, rows: Sequence[Mapping[str, float]]) 
         rows: One mapping per epoch with ``epoch`` and any of ``train_translation_m``,
             ``train_rotation_deg``, ``validation_translation_m`` and ``validation_rotation_deg``;
             values that are missing or not finite are left out.
+        length: The unit of lengths.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure = make_figure(7.0, 5.6)
     panels = figure.subplots(2, 1, sharex=True)
     quantities = (
-        ("translation_m", "translation error (m)"),
-        ("rotation_deg", "rotation error (deg)"),
+        ("translation_m", "translation error", length),
+        ("rotation_deg", "rotation error", "deg"),
     )
-    for panel, (key, label) in zip(panels, quantities, strict=True):
-        unit = key.rsplit("_", 1)[1]
+    for panel, (key, label, unit) in zip(panels, quantities, strict=True):
         for row, split in enumerate(("train", "validation")):
             points = [(r["epoch"], r.get(f"{split}_{key}")) for r in rows]
             points = [(epoch, value) for epoch, value in points if _is_number(value)]
@@ -187,7 +189,7 @@ def plot_training_curves(path: str | Path, rows: Sequence[Mapping[str, float]]) 
                 epoch, value = min(points, key=lambda point: point[1])
                 best = f"lowest: {value:#.3g} {unit}, epoch {epoch:g}"
                 panel.plot(epoch, value, label=best, **_ring(PALETTE[row]))
-        panel.set_ylabel(label)
+        panel.set_ylabel(f"{label} ({unit})")
         panel.set_ylim(bottom=0.0)
         if panel.get_legend_handles_labels()[0]:
             panel.legend(loc="upper right")

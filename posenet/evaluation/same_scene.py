@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from posenet.datasets.frame import Frame
-from posenet.datasets.loader import Scene
+from posenet.datasets.scene import Scene
 from posenet.errors import DataError
 from posenet.models.checkpoint import Checkpoint
 

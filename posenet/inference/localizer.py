@@ -186,7 +186,7 @@ class Localizer:
             images: list[Image] = []
             for path in batch:
                 try:
-                    image = read_image(path)
+                    image = read_image(path, turned=self.checkpoint.turns_photos)
                     camera = self.camera_of(image, path, intrinsics)
                 except DataError as error:
                     results.append(Localized(path, None, str(error)))
@@ -308,7 +308,9 @@ class Localizer:
 
     def _read(self, image: Image | str | Path, intrinsics: Intrinsics | None) -> Image:
         path = Path(image) if isinstance(image, str | Path) else None
-        pixels = image if path is None else read_image(path)
+        pixels = image
+        if path is not None:
+            pixels = read_image(path, turned=self.checkpoint.turns_photos)
         return self.fit(pixels, self.camera_of(pixels, path, intrinsics).intrinsics)
 
 

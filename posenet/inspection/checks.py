@@ -10,7 +10,12 @@ from posenet.inspection.checks_geometry import (
     check_intrinsics,
     check_scale,
 )
-from posenet.inspection.checks_images import check_readable, check_repeated, check_sizes
+from posenet.inspection.checks_images import (
+    check_orientations,
+    check_readable,
+    check_repeated,
+    check_sizes,
+)
 from posenet.inspection.checks_labels import (
     check_amount,
     check_finite,
@@ -31,6 +36,7 @@ CHECKS: dict[str, Callable[[Evidence], list[Finding]]] = {
     "scale": check_scale,
     "readable": check_readable,
     "sizes": check_sizes,
+    "orientations": check_orientations,
     "repeated": check_repeated,
     "leak": check_leak,
     "jumps": check_jumps,

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from posenet.datasets.orientation import TURN_FILES
 from posenet.inspection.checks_labels import names
 from posenet.inspection.evidence import Evidence
 from posenet.inspection.findings import Finding
@@ -12,6 +13,7 @@ from posenet.inspection.trajectory import angle_between
 SAME_LABEL_RAD = 0.002
 # Sizes on disk that differ by a pixel come from rounding.
 ROUNDING_PX = 1
+_TOLD = ("stored", "turned", "undecided")
 
 
 def check_readable(evidence: Evidence) -> list[Finding]:
@@ -70,6 +72,36 @@ def check_sizes(evidence: Evidence) -> list[Finding]:
             f"{frame.intrinsics.height}",
             names(evidence, wrong),
             "resize the intrinsics with the images, or give these images their own camera",
+        )
+    ]
+
+
+def check_orientations(evidence: Evidence) -> list[Finding]:
+    """Poses belong to images as they are stored, or to turned ones; EXIF must not be in doubt."""
+    told = {how: [i for i, m in enumerate(evidence.images) if m.reading == how] for how in _TOLD}
+    stored, turned, undecided = told.values()
+    if turned and undecided:
+        return [
+            Finding(
+                "exif_orientation",
+                "error",
+                f"expected one way up for all images, found {len(turned)} that fit their camera "
+                f"when turned as their EXIF orientation says, and {len(undecided)} that fit it "
+                "either way",
+                names(evidence, undecided),
+                TURN_FILES,
+            )
+        ]
+    if not stored and not undecided:
+        return []
+    return [
+        Finding(
+            "exif_orientation",
+            "note",
+            f"{len(stored) + len(undecided)} images have an EXIF orientation and are read as they "
+            "are stored, as structure from motion reads them",
+            names(evidence, sorted(stored + undecided)),
+            f"none, if that is where the poses come from; else {TURN_FILES}",
         )
     ]
 

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from posenet.datasets.frame import Frame
 from posenet.datasets.images import content_digest
+from posenet.datasets.orientation import Reading, orient, reading, size_for
+from posenet.geometry import Intrinsics
 
 Report = Callable[[int, int], None]
 
@@ -22,8 +24,6 @@ THUMBNAIL = (64, 48)
 SAME_SHIFT = 0.15
 # Below this mean difference to itself one column aside an image shows nothing to compare.
 FLAT = 0.5
-# EXIF orientations in which width and height change places.
-TURNED_BY_EXIF = (5, 6, 7, 8)
 _READ_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -33,9 +33,10 @@ class ImageFacts(NamedTuple):
     Attributes:
         state: ``ok``, ``missing``, ``unreadable`` or ``unread`` (not sampled).
         reason: Why it cannot be read; empty otherwise.
-        width: Pixels as shown, after the EXIF orientation; 0 where unknown.
+        width: Pixels the way up that the camera is for; 0 where unknown.
         height: Likewise.
         thumbnail: Grey levels, (48, 64); None unless the state is ``ok``.
+        reading: What its EXIF orientation and its camera say of the way up.
     """
 
     state: str
@@ -43,6 +44,7 @@ class ImageFacts(NamedTuple):
     width: int
     height: int
     thumbnail: NDArray[np.float32] | None
+    reading: Reading = "upright"
 
 
 def read_images(
@@ -62,7 +64,9 @@ def read_images(
         path = frames[index].image_path
         if not path.is_file():
             return ImageFacts("missing", "", 0, 0, None)
-        return read_thumbnail(path) if chosen[index] else ImageFacts("unread", "", 0, 0, None)
+        if not chosen[index]:
+            return ImageFacts("unread", "", 0, 0, None)
+        return read_thumbnail(path, frames[index].intrinsics)
 
     facts = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -81,40 +85,35 @@ def spread_runs(count: int, most: int, run: int = 10) -> NDArray[np.int64]:
     return np.unique((starts[:, None] + np.arange(run)).ravel())
 
 
-def read_thumbnail(path: Path) -> ImageFacts:
+def read_thumbnail(path: Path, camera: Intrinsics | None = None) -> ImageFacts:
     """Decode an image only as finely as a thumbnail needs; a truncated file is found out."""
     try:
         with Image.open(path) as image:
-            width, height = _shown_size(image)
+            size, how = size_for(image, camera), reading(image, camera)
             image.draft("L", (4 * THUMBNAIL[0], 4 * THUMBNAIL[1]))
-            shown = ImageOps.exif_transpose(image)
+            shown = orient(image, turned=how == "turned")
             grey = shown.convert("L").resize(THUMBNAIL, Image.Resampling.BOX)
-            return ImageFacts("ok", "", width, height, np.asarray(grey, dtype=np.float32))
+            return ImageFacts("ok", "", *size, np.asarray(grey, dtype=np.float32), how)
     except _READ_ERRORS as error:
         reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "")
         return ImageFacts("unreadable", reason, 0, 0, None)
 
 
-def read_grey(path: Path, longest: int) -> tuple[NDArray[np.uint8], float, float]:
+def read_grey(frame: Frame, longest: int) -> tuple[NDArray[np.uint8], float, float]:
     """Grey image whose longer side is at most ``longest``, and its pixels per pixel on disk.
 
     Raises:
         OSError: Or another of Pillow's errors: the image cannot be read.
     """
-    with Image.open(path) as image:
-        width, height = _shown_size(image)
+    with Image.open(frame.image_path) as image:
+        width, height = size_for(image, frame.intrinsics)
+        how = reading(image, frame.intrinsics)
         image.draft("L", (longest, longest))
-        turned = ImageOps.exif_transpose(image)
+        shown = orient(image, turned=how == "turned")
         scale = min(1.0, longest / max(width, height))
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
-        grey = turned.convert("L").resize(size, Image.Resampling.BOX if scale < 1 else None)
+        grey = shown.convert("L").resize(size, Image.Resampling.BOX if scale < 1 else None)
         return np.asarray(grey), size[0] / width, size[1] / height
-
-
-def _shown_size(image: Image.Image) -> tuple[int, int]:
-    """Size after the EXIF orientation; to be asked for before a draft changes it."""
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED_BY_EXIF
-    return image.size[::-1] if turned else image.size
 
 
 def identical_images(frames: Sequence[Frame]) -> list[list[int]]:

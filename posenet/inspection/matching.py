@@ -70,7 +70,7 @@ class Matcher:
     def _features(self, index: int) -> Features:
         frame = self.frames[index]
         try:
-            grey, scale_x, scale_y = read_grey(frame.image_path, LONGEST_PX)
+            grey, scale_x, scale_y = read_grey(frame, LONGEST_PX)
         except (OSError, SyntaxError, ValueError):
             return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
         keypoints, descriptors = self._sift.detectAndCompute(grey, None)

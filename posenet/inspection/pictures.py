@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from posenet.datasets.images import read_image
+from posenet.datasets.images import read_posed_image
 from posenet.errors import DataError
 from posenet.evaluation.plots import PALETTE, make_figure, top_down_axes
 from posenet.geometry import Pose
@@ -200,7 +200,7 @@ def _draw_tile(panel: "Axes", evidence: Evidence, index: int, code: str | None) 
 
     frame = evidence.frames[index]
     try:
-        image = Image.fromarray(read_image(frame.image_path))
+        image = Image.fromarray(read_posed_image(frame)[0])
         image.thumbnail((TILE_PX, TILE_PX))
         panel.imshow(np.asarray(image))
     except DataError:

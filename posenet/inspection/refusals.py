@@ -25,10 +25,11 @@ def explain_refusal(root: Path, message: str) -> list[Finding]:
         message: What the reader said; it is told as it is where the files tell nothing more.
     """
     findings = [*_matrices(root), *_images(root)]
-    what, _, cure = message.rpartition("; ")
+    # Readers tell the setting of training where this verb has an argument.
+    what, _, cure = message.replace("--data.root ", "posenet inspect ").rpartition("; ")
     if not findings:
         findings.append(
-            Finding("unreadable_dataset", "error", what or message, (), cure or "see the message")
+            Finding("unreadable_dataset", "error", what or cure, (), cure or "see the message")
         )
     return findings
 

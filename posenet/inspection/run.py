@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from posenet.config import DataConfig
 from posenet.datasets.formats import find_format
 from posenet.datasets.frame import Frame
-from posenet.datasets.loader import read_frames
+from posenet.datasets.scene import read_frames
 from posenet.datasets.splits import split_frames
 from posenet.errors import DataError, UsageError
 from posenet.evaluation.metrics import json_ready

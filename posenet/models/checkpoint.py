@@ -34,6 +34,8 @@ class Checkpoint(NamedTuple):
         metric: Whether its poses are in metres.
         origin: The place in the world that the network's coordinates count from.
         calibration: What validation images taught about its confidence; None without them.
+        turns_photos: Whether new photos are turned as their EXIF orientation says; not where the
+            training images had orientations and were read as they are stored.
     """
 
     network: PoseNetwork
@@ -45,6 +47,7 @@ class Checkpoint(NamedTuple):
     metric: bool = True
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     calibration: Calibration | None = None
+    turns_photos: bool = True
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -61,6 +64,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         else {"model": distortion.model, "coefficients": list(distortion.coefficients)},
         "metric": checkpoint.metric,
         "origin": list(checkpoint.origin),
+        "turns_photos": checkpoint.turns_photos,
         "scene": checkpoint.scene,
         "epoch": checkpoint.epoch,
         "calibration": None if checkpoint.calibration is None else checkpoint.calibration._asdict(),
@@ -131,6 +135,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             distortion=_distortion(content.get("distortion")),
             metric=content.get("metric", True),
             origin=tuple(content.get("origin", (0.0, 0.0, 0.0))),
+            turns_photos=content.get("turns_photos", True),
             calibration=_calibration(content.get("calibration")),
         )
     except (KeyError, TypeError, RuntimeError, UsageError) as error:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posenet.datasets.loader import Scene
+from posenet.datasets.scene import Scene
 from posenet.geometry import geodesic_distance, stack_poses, translation_distance
 from posenet.inference.localizer import Localizer
 from posenet.models.calibration import make_calibration

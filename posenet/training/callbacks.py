@@ -91,9 +91,14 @@ class WriteMetrics(lightning.Callback):
 
 
 class ShowProgress(lightning.Callback):
-    """A bar in human units, and a line an epoch that stays."""
+    """A bar in human units, and a line an epoch that stays.
 
-    def __init__(self) -> None:
+    Args:
+        length: The unit of lengths.
+    """
+
+    def __init__(self, length: str = "m") -> None:
+        self.length = length
         self.bar = make_bar()
         self.task: Any = None
         self.batches: list[tuple[float, float]] = []
@@ -116,7 +121,7 @@ class ShowProgress(lightning.Callback):
         rotation, translation = (
             sum(column) / len(column) for column in zip(*self.batches, strict=True)
         )
-        status = _units(rotation, translation)
+        status = self._in_units(rotation, translation)
         self.bar.update(self.task, completed=trainer.global_step, status=status)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
@@ -127,7 +132,7 @@ class ShowProgress(lightning.Callback):
         for stage, name in (("training", "train"), ("validation", "validation")):
             if f"{name}_rotation_deg" in metrics:
                 values = metrics[f"{name}_rotation_deg"], metrics[f"{name}_translation_m"]
-                parts.append(f"{stage} {_units(*map(float, values))}")
+                parts.append(f"{stage} {self._in_units(*map(float, values))}")
         line = "  ".join(parts)
         if self.bar.disable:
             say(line)
@@ -142,6 +147,5 @@ class ShowProgress(lightning.Callback):
         """Close the bar."""
         self.bar.stop()
 
-
-def _units(rotation_deg: float, translation_m: float) -> str:
-    return f"{rotation_deg:6.2f} deg {translation_m:6.3f} m"
+    def _in_units(self, rotation_deg: float, translation: float) -> str:
+        return f"{rotation_deg:6.2f} deg {translation:6.3f} {self.length}"

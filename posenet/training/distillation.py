@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from posenet.config import Config
-from posenet.datasets.loader import Scene
 from posenet.datasets.resampling import is_plain_resize
+from posenet.datasets.scene import Scene
 from posenet.errors import DataError, UsageError
 from posenet.evaluation.baselines import mean_pose
 from posenet.evaluation.metrics import pose_errors

@@ -23,15 +23,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from posenet.config import Config, config_to_dict, dump_config, load_config
-from posenet.datasets.loader import (
-    Scene,
-    load_scene,
-    plain_loader,
-    resolve_data,
-    training_loader,
-    training_poses,
-)
+from posenet.datasets.loader import plain_loader, training_loader, training_poses
 from posenet.datasets.resampling import common_lens
+from posenet.datasets.scene import Scene, load_scene, resolve_data
 from posenet.errors import DataError, UsageError, look_up
 from posenet.evaluation.plots import plot_training_curves, read_metrics
 from posenet.geometry import REPRESENTATIONS, Pose
@@ -106,8 +100,12 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         f"{config.data.root}: {len(scene.split.train)} training, "
         f"{len(scene.split.validation)} validation, {len(scene.split.test)} test frames"
     )
-    if wants_depth and scene.images.depth is None:
-        say("no frame has depth: augment.depth_share and augment.fill_from have no effect")
+    length = "m" if scene.metric else "units"
+    if not scene.metric and scene.images.depth is not None and config.augment.shift_m > 0:
+        say(
+            f"augment.shift_m: {config.augment.shift_m:g} is in the scene's own units; its "
+            f"training positions extend over {_extent(scene):.3g}"
+        )
     names = _split_names(scene)
     if resume:
         _require_same_split(folder / "split.json", names)
@@ -157,9 +155,11 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             distortion,
             scene.metric,
             tuple(scene.origin.tolist()),
+            turns_photos=scene.turns_photos,
         ),
     )
-    trainer = _make_trainer(config, folder, keeper, validates=bool(scene.split.validation))
+    shown = ShowProgress(length)
+    trainer = _make_trainer(config, folder, keeper, shown, validates=bool(scene.split.validation))
     validation = plain_loader(scene, scene.split.validation, config.optimization.batch_size)
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
@@ -177,7 +177,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
     for path in sorted(checkpoints.glob("*.pt")):
         calibrate(path, scene, config.optimization.batch_size)
-    plot_training_curves(folder / "training_curves.png", read_metrics(folder / "metrics.csv"))
+    rows = read_metrics(folder / "metrics.csv")
+    plot_training_curves(folder / "training_curves.png", rows, length)
     return TrainingResult(folder, keeper.best_epoch)
 
 
@@ -198,7 +199,12 @@ def run_folder(config: Config) -> Path:
 
 
 def _make_trainer(
-    config: Config, folder: Path, keeper: KeepCheckpoints, *, validates: bool
+    config: Config,
+    folder: Path,
+    keeper: KeepCheckpoints,
+    shown: ShowProgress,
+    *,
+    validates: bool,
 ) -> lightning.Trainer:
     # Written after every epoch; Lightning writes it under another name first.
     resumable = ModelCheckpoint(
@@ -210,7 +216,7 @@ def _make_trainer(
     callbacks: list[lightning.Callback] = [
         keeper,
         WriteMetrics(folder / "metrics.csv"),
-        ShowProgress(),
+        shown,
         resumable,
     ]
     if validates and config.optimization.patience > 0:
@@ -306,6 +312,12 @@ def _describe_run(folder: Path, config: Config, names: dict[str, list[str]]) -> 
     }
     (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
     (folder / "split.json").write_text(json.dumps(names, indent=1) + "\n")
+
+
+def _extent(scene: Scene) -> float:
+    """Diagonal of the box around the training positions."""
+    centers = scene.poses(scene.split.train).translation
+    return float((centers.amax(dim=0) - centers.amin(dim=0)).norm())
 
 
 def _split_names(scene: Scene) -> dict[str, list[str]]:

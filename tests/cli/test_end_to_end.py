@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -761,8 +762,8 @@ def test_one_sequence_without_depth_and_without_a_test_split_is_enough(train, ro
     assert answer.code == 0
     assert "no frame has depth" in answer.err
     split = json.loads((tmp_path / "run" / "split.json").read_text())
-    assert split["validation"] == names(TRAIN)[-2:]
-    assert split["train"] == names(TRAIN)[:-3]  # a gap of one frame
+    assert split["validation"] == names(TRAIN)[5:7]
+    assert split["train"] == [*names(TRAIN)[:4], *names(TRAIN)[8:]]  # gaps of one frame
     assert posenet("predict", tmp_path / "run", scene / TRAIN).out.count("\n") == FRAMES
     tested = posenet("evaluate", tmp_path / "run")
     assert (tested.code, "the test split has no frames" in tested.err) == (1, True)
@@ -1064,6 +1065,25 @@ def test_a_scene_without_scale_is_measured_relative_to_its_size(
     )
     assert not any(key.startswith("recall_") for key in summary)
     assert not any(key.startswith("recall_") for key in summary["intervals_95"])
+
+
+def test_training_on_a_scene_without_scale_speaks_of_units(train, tmp_path, monkeypatch):
+    row = FORMATS["seven_scenes"]._replace(metric=False, scaled_depth=True)
+    monkeypatch.setitem(FORMATS, "seven_scenes", row)
+    drawn = []
+    monkeypatch.setattr(
+        "posenet.training.run.plot_training_curves", lambda *words: drawn.append(words[2])
+    )
+    answer = train(tmp_path / "run", optimization__epochs=1)
+    assert answer.code == 0
+    (line,) = [line for line in answer.err.splitlines() if line.startswith("epoch 1/1")]
+    assert re.search(
+        r"training +[\d.]+ deg +[\d.]+ units  validation +[\d.]+ deg +[\d.]+ units$", line
+    )
+    assert drawn == ["units"]
+    assert re.search(
+        r"shift_m: 0.25 is in the scene's own units; .* extend over [\d.]+", answer.err
+    )
 
 
 def test_a_run_without_confidence_or_validation(train, room, tmp_path):

@@ -249,3 +249,31 @@ def test_options_have_the_names_that_this_verb_gives_them(tmp_path):
     run_convert(recording, tmp_path / "out.csv", "csv", intrinsics=[5, 5, 2, 2, 4, 4])
     found = read_pose_file(tmp_path / "out.csv")
     assert (found.names, found.timestamps) == (["rgb/1.0.png"], [1.0])
+
+
+def test_several_recordings_of_one_place_are_converted_together(tmp_path, capsys):
+    for name, x in (("fr1_a", 1), ("fr1_b", 2)):
+        (tmp_path / "tum" / name).mkdir(parents=True)
+        (tmp_path / "tum" / name / "rgb.txt").write_text("1.0 rgb/1.0.png\n")
+        (tmp_path / "tum" / name / "groundtruth.txt").write_text(f"1.0 {x} 0 0 0 0 0 1\n")
+    run_convert(tmp_path / "tum", tmp_path / "out.csv", "csv")
+    assert "(tum dataset, sequences: 2)" in capsys.readouterr().err
+    found = read_pose_file(tmp_path / "out.csv")
+    assert found.names == ["fr1_a/rgb/1.0.png", "fr1_b/rgb/1.0.png"]
+    assert (found.sequences, found.timestamps) == (["fr1_a", "fr1_b"], [1.0, 1.0])
+    assert found.pose.translation[:, 0].tolist() == [1.0, 2.0]
+
+
+def test_sequences_of_several_worlds_are_not_converted_together(tmp_path):
+    for name in ("00", "05"):
+        (tmp_path / "dataset/sequences" / name).mkdir(parents=True)
+        calibration = "P2: 700 0 600 0 0 700 180 0 0 0 1 0\n"
+        (tmp_path / "dataset/sequences" / name / "calib.txt").write_text(calibration)
+        (tmp_path / "dataset/poses").mkdir(exist_ok=True)
+        (tmp_path / f"dataset/poses/{name}.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n")
+    for source in (tmp_path, tmp_path / "dataset", tmp_path / "dataset/sequences"):
+        with pytest.raises(DataError, match=r"found 00, 05, .*as in SRC .*sequences.00$") as caught:
+            run_convert(source, tmp_path / "out.csv", "csv")
+        assert "\n" not in str(caught.value)
+    run_convert(tmp_path / "dataset/sequences/05", tmp_path / "out.csv", "csv")
+    assert read_pose_file(tmp_path / "out.csv").names == ["05/000000"]

@@ -19,6 +19,7 @@ from posenet.datasets.images import (
     content_digest,
     read_depth,
     read_image,
+    read_posed_image,
 )
 from posenet.datasets.resampling import resize_image
 from posenet.errors import DataError
@@ -124,13 +125,13 @@ def decoded(monkeypatch):
     paths = []
 
     def watch(name, read):
-        def read_and_note(path, *arguments):
-            paths.append(path)
-            return read(path, *arguments)
+        def read_and_note(what, *arguments):
+            paths.append(getattr(what, "image_path", what))
+            return read(what, *arguments)
 
         monkeypatch.setattr(images, name, read_and_note)
 
-    watch("read_image", read_image)
+    watch("read_posed_image", read_posed_image)
     watch("read_depth", read_depth)
     return paths
 
@@ -164,7 +165,7 @@ def test_a_second_call_decodes_nothing(frames, tmp_path, monkeypatch):
     def refuse(path):
         raise AssertionError(f"decoded {path} again")
 
-    monkeypatch.setattr(images, "read_image", refuse)
+    monkeypatch.setattr(images, "read_posed_image", refuse)
     monkeypatch.setattr(images, "read_depth", refuse)
     again = cache_images(frames, 32, 24, tmp_path / "c", with_depth=True)
     np.testing.assert_array_equal(again.color, first.color)
@@ -231,14 +232,14 @@ def test_a_changed_image_is_seen(frames, tmp_path):
 def test_an_interrupted_build_leaves_nothing_behind(frames, tmp_path, monkeypatch, stop):
     calls = []
 
-    def fail_halfway(path):
-        calls.append(path)
+    def fail_halfway(frame):
+        calls.append(frame)
         if len(calls) == 5:
             raise stop
-        return np.zeros((48, 64, 3), np.uint8)
+        return np.zeros((48, 64, 3), np.uint8), "upright"
 
     with monkeypatch.context() as patch:
-        patch.setattr(images, "read_image", fail_halfway)
+        patch.setattr(images, "read_posed_image", fail_halfway)
         with pytest.raises((DataError, KeyboardInterrupt)):
             cache_images(frames, 32, 24, tmp_path / "c")
     assert list((tmp_path / "c").iterdir()) == []

@@ -9,7 +9,7 @@ import torch
 from PIL import ExifTags, Image
 
 from posenet.datasets.formats.seven_scenes import COLOR_CAMERA, DEPTH_CAMERA, read_seven_scenes
-from posenet.datasets.images import read_image
+from posenet.datasets.images import read_posed_image
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
 
@@ -203,7 +203,7 @@ def test_a_camera_of_other_proportions_is_refused(tiny_scene):
         read_seven_scenes(tiny_scene, wide)
 
 
-def test_a_photograph_turned_by_exif_has_its_upright_size(tiny_scene):
+def test_a_photograph_turned_by_exif_has_the_size_that_its_camera_is_for(tiny_scene):
     upright = Intrinsics(52.5, 52.5, 23.5, 31.5, 48, 64)
     for path in sorted(tiny_scene.rglob("*.color.*")):
         exif = Image.Exif()
@@ -211,4 +211,7 @@ def test_a_photograph_turned_by_exif_has_its_upright_size(tiny_scene):
         Image.open(path).convert("RGB").save(path, exif=exif)
     frame = read_seven_scenes(tiny_scene, upright)[0]
     assert (frame.intrinsics.width, frame.intrinsics.height) == (48, 64)
-    assert read_image(frame.image_path).shape == (64, 48, 3)
+    assert read_posed_image(frame)[0].shape == (64, 48, 3)
+    frame = read_seven_scenes(tiny_scene)[0]
+    assert (frame.intrinsics.width, frame.intrinsics.height) == (64, 48)
+    assert read_posed_image(frame)[0].shape == (48, 64, 3)

@@ -156,6 +156,16 @@ def test_training_curves_leave_gaps_out(drawn):
     assert labels(translation) == ["training", "validation", "lowest: 0.400 m, epoch 1"]
     assert labels(rotation) == ["training"]
     assert translation.get_xlim() == rotation.get_xlim() == (-0.5, 2.5)
+    assert translation.get_ylabel() == "translation error (m)"
+    assert rotation.get_ylabel() == "rotation error (deg)"
+
+
+def test_training_curves_of_a_scene_without_metres_have_none(drawn):
+    rows = [{"epoch": 1, "validation_translation_m": 0.4, "validation_rotation_deg": 3.0}]
+    translation, rotation = drawn(plots.plot_training_curves, rows, "units").axes
+    assert labels(translation) == ["validation", "lowest: 0.400 units, epoch 1"]
+    assert translation.get_ylabel() == "translation error (units)"
+    assert labels(rotation) == ["validation", "lowest: 3.00 deg, epoch 1"]
 
 
 def test_no_global_state_and_no_matplotlib_at_import():

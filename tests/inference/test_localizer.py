@@ -204,6 +204,25 @@ def write_photo(path, width, height, focal_35_mm=None):
     return path
 
 
+@pytest.mark.parametrize("turns", [True, False])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_photo_is_turned_only_if_training_images_were(network, tmp_path, turns, orientation):
+    """Of the same phone, with the same tag: read as its training images were read."""
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(picture(640, 480)).save(path, exif=exif)
+    localizer = localizer_for(network)
+    localizer = Localizer(localizer.checkpoint._replace(turns_photos=turns), "cpu")
+    expected = localizer.predict(read_image(path, turned=turns)).rotation
+    other = localizer.predict(read_image(path, turned=not turns)).rotation
+    assert not torch.equal(expected, other)
+    assert torch.equal(localizer.predict(path).rotation, expected)
+    (result,) = localizer.predict_files([path])
+    torch.testing.assert_close(result.pose.rotation, expected[0])
+    assert result.camera == ("guessed" if turns and orientation != 3 else "training")
+
+
 def camera_told(network, path, known=None):
     return localizer_for(network).camera_of(read_image(path), path, known)
 

@@ -125,6 +125,28 @@ def test_refusal_without_a_known_reason_is_told_as_the_reader_tells_it(room_copy
     assert "TrainSplit.txt:1" in found[0].message
 
 
+def test_a_folder_of_several_worlds_is_refused_with_the_command_for_one(tmp_path):
+    for name in ("00", "05"):
+        (tmp_path / "sequences" / name).mkdir(parents=True)
+        (tmp_path / "poses").mkdir(exist_ok=True)
+        (tmp_path / f"poses/{name}.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n")
+    (finding,) = inspect_dataset(DataConfig(root=str(tmp_path))).findings
+    assert finding.code == "unreadable_dataset"
+    assert "found 00, 05, whose poses are not in one world" in finding.message
+    assert finding.cure == f"name one, as in posenet inspect {tmp_path}/sequences/00"
+
+
+def test_recordings_of_one_place_are_inspected_together(tmp_path):
+    for name, x in (("fr1_a", 1), ("fr1_b", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rgb.txt").write_text("1.0 rgb/1.0.png\n2.0 rgb/2.0.png\n")
+        poses = [f"{time} {x} {time} 0 0 0 0 1\n" for time in (1.0, 2.0)]
+        (tmp_path / name / "groundtruth.txt").write_text("".join(poses))
+    inspection = inspect_dataset(DataConfig(root=str(tmp_path), split="sequences:fr1_b"))
+    assert [f.code for f in inspection.findings if f.severity == "error"] == ["missing_images"]
+    assert list(inspection.summary["sequences"]) == ["fr1_a", "fr1_b"]
+
+
 def test_missing_images_and_poses_alone_are_inspected(rooms, tmp_path):
     frames = [replace(f, image_path=tmp_path / f.image_path.name) for f in rooms[0]]
     inspection = inspect_frames(frames, True)

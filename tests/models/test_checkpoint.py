@@ -263,15 +263,18 @@ def test_a_checkpoint_from_before_bins_and_lenses_is_read(path):
     """The first ones had neither a mode nor a lens, a metric or an origin."""
     content = torch.load(path, weights_only=True)
     del content["config"]["model"]["mode"]
-    change(path, config=content["config"], distortion=..., metric=..., origin=...)
+    change(path, config=content["config"], distortion=..., metric=..., origin=..., turns_photos=...)
     loaded = load_checkpoint(path)
     assert loaded.config.model.mode == "regression"
     assert (loaded.distortion, loaded.metric, loaded.origin) == (None, True, (0.0, 0.0, 0.0))
+    assert loaded.turns_photos
 
 
 def test_lens_scale_and_origin_travel(checkpoint, tmp_path):
     lens = Distortion("fisheye", (0.1, -0.02, 0.003, 0.0))
-    there = checkpoint._replace(distortion=lens, metric=False, origin=(4.5e6, -2.0, 7.0))
+    there = checkpoint._replace(
+        distortion=lens, metric=False, origin=(4.5e6, -2.0, 7.0), turns_photos=False
+    )
     save_checkpoint(tmp_path / "best.pt", there)
     loaded = load_checkpoint(tmp_path / "best.pt")
     assert loaded._replace(network=None) == there._replace(network=None)

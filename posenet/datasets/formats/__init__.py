@@ -31,12 +31,15 @@ class Format(NamedTuple):
         recognise: Whether a folder looks like one, by the names in it.
         expects: Those names, as an error tells them.
         metric: Whether its poses are in metres.
+        scaled_depth: Whether depth beside poses that are not in metres has their unit. No view of
+            another place is rendered from depth in metres there.
     """
 
     read: Callable[..., list[Frame]]
     recognise: Callable[[Path], bool]
     expects: str
     metric: bool
+    scaled_depth: bool = False
 
 
 FORMATS: dict[str, Format] = {
@@ -53,9 +56,15 @@ FORMATS: dict[str, Format] = {
         read_colmap, looks_like_colmap, "sparse/0/images.bin (or .txt) and images/", metric=False
     ),
     "transforms": Format(
-        read_transforms, looks_like_transforms, "transforms.json or its _train", metric=False
+        read_transforms,
+        looks_like_transforms,
+        "transforms.json or its _train",
+        metric=False,
+        scaled_depth=True,
     ),
-    "tum": Format(read_tum, looks_like_tum, "rgb.txt and groundtruth.txt", metric=True),
+    "tum": Format(
+        read_tum, looks_like_tum, "rgb.txt and groundtruth.txt, or folders with them", metric=True
+    ),
     "kitti": Format(read_kitti, looks_like_kitti, "sequences/XX/ and poses/XX.txt", metric=True),
     "csv": Format(read_poses_csv, looks_like_poses_csv, "poses.csv", metric=True),
 }

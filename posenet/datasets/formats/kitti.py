@@ -43,7 +43,7 @@ def read_kitti(
 
     Args:
         root: Its folder ``dataset/sequences/00`` beside ``dataset/poses/00.txt``; or the dataset's
-            folder, if one sequence of it is there.
+            folder (or its ``sequences``), if one sequence of it is there.
         camera: The camera at any size; that of ``calib.txt`` when omitted.
         depth_registered: There is no depth.
 
@@ -88,7 +88,8 @@ def looks_like_kitti(root: Path) -> bool:
 
 def _dataset(root: Path) -> Path | None:
     """The folder with ``sequences/`` and ``poses/``, which the zip files call ``dataset``."""
-    for folder in (root, root / "dataset"):
+    above = [root.resolve().parent] if root.resolve().name == "sequences" else []
+    for folder in (root, root / "dataset", *above):
         if (folder / "sequences").is_dir() and (folder / "poses").is_dir():
             return folder.resolve()
     return None

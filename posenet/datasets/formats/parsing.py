@@ -14,10 +14,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 
 from posenet.datasets.frame import Frame
+from posenet.datasets.orientation import size_for
 from posenet.errors import DataError
 from posenet.geometry import (
     Distortion,
@@ -37,7 +38,6 @@ MAX_ROTATION_DEFECT = 0.2
 MAX_LENGTH_DEFECT = 1e-3
 MAX_SIDE = 1_000_000  # pixels; more is a corrupt file
 MAX_NAME, MAX_PATH = 255, 2048  # bytes; longer ones fail on some or all file systems
-TURNED_BY_EXIF = (5, 6, 7, 8)  # orientations in which width and height change places
 ONE_SEQUENCE = "all"  # the sequence of images that no folder tells apart
 GIVE_CAMERA = 'give it with --data.intrinsics "[fx, fy, cx, cy, width, height]"'
 COEFFICIENTS = {
@@ -282,8 +282,12 @@ def make_distortion(model: str, named: Mapping[str, float]) -> Distortion | None
     return Distortion(model, coefficients)
 
 
-def image_size(path: Path) -> tuple[int, int] | None:
-    """Width and height of an image, upright; None where there is no such file.
+def image_size(path: Path, camera: Intrinsics | None = None) -> tuple[int, int] | None:
+    """Width and height of an image; None where there is no such file.
+
+    Args:
+        path: The image.
+        camera: Its camera, which may show that its EXIF orientation counts; as stored when omitted.
 
     Raises:
         DataError: The file is no image.
@@ -292,11 +296,9 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return None
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED_BY_EXIF
+            return size_for(image, camera)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image ({error}); download it again") from error
-    return (height, width) if turned else (width, height)
 
 
 def fit_camera(camera: Intrinsics, path: Path) -> Intrinsics:
@@ -305,7 +307,7 @@ def fit_camera(camera: Intrinsics, path: Path) -> Intrinsics:
     Raises:
         DataError: The image has other proportions, or is none.
     """
-    size = image_size(path)
+    size = image_size(path, camera)
     if size is None:
         return camera
     width, height = size

@@ -11,9 +11,7 @@ line names the columns, in any order::
 one being (0, 0)) may be left out. Other columns are not read.
 """
 
-import csv
 import difflib
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,26 +22,29 @@ from posenet.datasets.formats.parsing import (
     fit_camera,
     inside,
     list_poses,
-    make_intrinsics,
     parse_numbers,
     quote,
-    read_text,
     require_unique,
     rotations_from_quaternions,
     sequence_of,
+)
+from posenet.datasets.formats.tables import (
+    CAMERA_COLUMNS,
+    QUATERNION,
+    Row,
+    parse_camera,
+    parse_split,
+    read_table,
 )
 from posenet.datasets.frame import Frame
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
 
 FILE = "poses.csv"
-POSE_COLUMNS = ("qw", "qx", "qy", "qz", "center_x_m", "center_y_m", "center_z_m")
-CAMERA_COLUMNS = ("focal_x", "focal_y", "principal_x", "principal_y", "width", "height")
+POSE_COLUMNS = (*QUATERNION, "center_x_m", "center_y_m", "center_z_m")
 REQUIRED = ("image", *POSE_COLUMNS)
 OPTIONAL = ("sequence", "split", "depth", *CAMERA_COLUMNS)
 SIMILAR = 0.8  # difflib's ratio from which another column is a misspelling of a known one
-
-_Row = Mapping[str, str]
 
 
 def read_poses_csv(
@@ -63,22 +64,23 @@ def read_poses_csv(
         DataError: The table is missing or unusable; the message names the line.
     """
     path = root / FILE
-    rows = _read_table(path)
-    where = [place for place, _ in rows]
+    what = f"a table with the columns {', '.join(REQUIRED)}"
+    _, rows, where = read_table(path, what, "an image", _check_columns, by_hand=True)
+    placed = list(zip(where, rows, strict=True))
     numbers = np.array(
         [
             parse_numbers([row[name] for name in POSE_COLUMNS], " ".join(POSE_COLUMNS), place)
-            for place, row in rows
+            for place, row in placed
         ]
     ).reshape(-1, len(POSE_COLUMNS))
     rotations = rotations_from_quaternions(numbers[:, :4], where)
     poses = list_poses(rotations, numbers[:, 4:])
-    images = [inside(root, row["image"], place) for place, row in rows]
-    cameras = [camera or _camera(row, place) for place, row in rows]
+    images = [inside(root, row["image"], place) for place, row in placed]
+    cameras = [camera or _camera(row, place) for place, row in placed]
     keys = [(c, image.parent) for c, image in zip(cameras, images, strict=True)]
     fitted = {key: fit_camera(key[0], image) for key, image in find_examples(keys, images).items()}
     frames = []
-    for (place, row), image, key, pose in zip(rows, images, keys, poses, strict=True):
+    for (place, row), image, key, pose in zip(placed, images, keys, poses, strict=True):
         depth = row.get("depth")
         frames.append(
             Frame(
@@ -87,7 +89,7 @@ def read_poses_csv(
                 pose=pose,
                 intrinsics=fitted[key],
                 sequence=row.get("sequence") or sequence_of(image, root),
-                split=_split(row, place),
+                split=parse_split(row, place),
                 depth_path=inside(root, depth, place) if depth else None,
             )
         )
@@ -97,37 +99,6 @@ def read_poses_csv(
 def looks_like_poses_csv(root: Path) -> bool:
     """Whether a folder has the table."""
     return (root / FILE).is_file()
-
-
-def _read_table(path: Path) -> list[tuple[str, _Row]]:
-    """Where each row stands, and its cells by column."""
-    lines = read_text(path, f"a table with the columns {', '.join(REQUIRED)}").split("\n")
-    reader = csv.reader(lines, skipinitialspace=True)
-    columns: list[str] = []
-    rows = []
-    try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if not any(cells) or cells[0].startswith("#"):
-                continue
-            where = f"{path}:{reader.line_num}"
-            if not columns:
-                columns = cells
-                _check_columns(columns, where)
-            elif len(cells) != len(columns):
-                raise DataError(
-                    f"{where}: expected {len(columns)} cells as in the first line, found "
-                    f"{len(cells)}; correct the line"
-                )
-            else:
-                rows.append((where, dict(zip(columns, cells, strict=True))))
-    except csv.Error as error:
-        raise DataError(
-            f"{path}:{reader.line_num}: expected a line of a table, found {error}; correct the line"
-        ) from error
-    if not rows:
-        raise DataError(f"{path}: expected a line of columns and one an image, found none")
-    return rows
 
 
 def _check_columns(columns: list[str], where: str) -> None:
@@ -151,18 +122,11 @@ def _check_columns(columns: list[str], where: str) -> None:
         raise DataError(f"{where}: expected each column once, found {twice[0]} twice; remove one")
 
 
-def _camera(row: _Row, where: str) -> Intrinsics:
-    if "focal_x" not in row:
+def _camera(row: Row, where: str) -> Intrinsics:
+    camera = parse_camera(row, where)
+    if camera is None:
         raise DataError(
             f"{where}: expected the camera in the columns {', '.join(CAMERA_COLUMNS)}, found none; "
             f"add them or {GIVE_CAMERA}"
         )
-    cells = [row[name] for name in CAMERA_COLUMNS]
-    return make_intrinsics(parse_numbers(cells, " ".join(CAMERA_COLUMNS), where), where)
-
-
-def _split(row: _Row, where: str) -> str | None:
-    split = row.get("split", "")
-    if split not in ("train", "test", ""):
-        raise DataError(f"{where}: expected split train, test or none, found {quote(split)}")
-    return split or None
+    return camera

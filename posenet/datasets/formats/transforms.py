@@ -9,7 +9,8 @@ Cameras: ``fl_x, fl_y, cx, cy, w, h`` and the lens, in the file or in a frame, w
 pixel is (0.5, 0.5)), so the principal point moves by half a pixel. ``k4`` means two things: a
 coefficient of OpenCV's fisheye, and nerfstudio's fourth radial one, which OpenCV has not and which
 is refused.
-Depth is a png of millimetres on the pixels of the image.
+Depth is a png of thousandths of the poses' unit on the pixels of the image: millimetres where a
+sensor measured both, and what nerfstudio writes from COLMAP's points where nothing is metric.
 
 NeRF's synthetic scenes have a file a split and leave out the ``.png``. Frames of its validation
 split belong to neither training nor test.

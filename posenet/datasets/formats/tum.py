@@ -9,6 +9,9 @@ is interpolated between the samples before and after its image (the rotation alo
 where both are within 0.02 s; where only one is, that one is taken; where none is, motion capture
 had lost the camera and the image is left out.
 
+Recordings of one place share the frame of its motion capture, and may lie in one folder: each is a
+sequence. freiburg1, 2 and 3 are three places, or times, with a frame each.
+
 Source: https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats, also for the cameras.
 """
 
@@ -25,6 +28,7 @@ from posenet.datasets.formats.parsing import (
     inside,
     list_poses,
     make_distortion,
+    natural_order,
     parse_numbers,
     quote,
     read_lines,
@@ -56,28 +60,73 @@ Array = NDArray[np.float64]
 def read_tum(
     root: Path, camera: Intrinsics | None = None, depth_registered: bool = False
 ) -> list[Frame]:
-    """Read the frames of one recording.
+    """Read the frames of one recording, or of several of one place.
 
     Args:
-        root: Its folder, with ``rgb.txt``, ``groundtruth.txt`` and perhaps ``depth.txt``.
+        root: The folder of a recording, with ``rgb.txt``, ``groundtruth.txt`` and perhaps
+            ``depth.txt``, or a folder of such folders.
         camera: The colour camera at any size, of straight lines; that of freiburg1, 2 or 3 when
-            omitted and the folder's name holds one of these.
+            omitted and the name of a recording's folder, or of the one above, holds one of these.
         depth_registered: Depth always is.
 
     Returns:
-        The images whose pose is known, in order of time.
+        The images whose pose is known, in order of time within each recording.
 
     Raises:
-        DataError: A file is missing or unusable, or the camera is not known.
+        DataError: A file is missing or unusable, the camera is not known, or the recordings are of
+            several places.
     """
-    kinect = re.search(r"(?:freiburg|fr)([123])(?!\d)", root.resolve().name)
+    folders = [root] if _is_recording(root) else _recordings(root) or [root]
+    kinects = {folder: _kinect(folder, root) for folder in folders}
+    known = sorted(set(kinects.values()) - {None})
+    if len(known) > 1:
+        raise DataError(
+            f"{root}: expected recordings of one place, found freiburg{' and '.join(known)}, whose "
+            "poses are not in one world; keep those of one place under one folder, or name a "
+            f"recording, as in --data.root {folders[0]}"
+        )
+    frames = [
+        frame
+        for folder, kinect in kinects.items()
+        for frame in _read_recording(folder, root, camera, kinect)
+    ]
+    return require_unique(frames, root)
+
+
+def looks_like_tum(root: Path) -> bool:
+    """Whether a folder has the files of a recording, or folders that have."""
+    return _is_recording(root) or bool(_recordings(root))
+
+
+def _is_recording(folder: Path) -> bool:
+    return (folder / TRAJECTORY).is_file() and (folder / COLOR_LIST).is_file()
+
+
+def _recordings(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    folders = (folder for folder in root.iterdir() if _is_recording(folder))
+    return sorted(folders, key=lambda folder: natural_order(folder.name))
+
+
+def _kinect(folder: Path, root: Path) -> str | None:
+    """The digit of the camera, by the name of the recording's folder or of the one above."""
+    names = [folder.resolve().name, root.resolve().name]
+    found = (re.search(r"(?:freiburg|fr)([123])(?!\d)", name) for name in names)
+    return next((match[1] for match in found if match), None)
+
+
+def _read_recording(
+    root: Path, top: Path, camera: Intrinsics | None, kinect: str | None
+) -> list[Frame]:
+    """The frames of one recording below the dataset's folder, or in it."""
     if camera is None and kinect is None:
         raise DataError(
             f"{root}: expected freiburg1, 2 or 3 in the folder's name, which tells the camera; "
             f"for another camera, {GIVE_CAMERA}"
         )
-    intrinsics = camera or CAMERAS[kinect[1]]
-    bent = DISTORTIONS[kinect[1]] if camera is None else {}
+    intrinsics = camera or CAMERAS[kinect]
+    bent = DISTORTIONS[kinect] if camera is None else {}
     distortion = make_distortion("radial_tangential", bent)
     times, images = _read_list(root / COLOR_LIST, root)
     indices, poses = _poses_at(times, *_read_trajectory(root / TRAJECTORY))
@@ -94,9 +143,9 @@ def read_tum(
         )
     existing = next((images[i] for i in indices if images[i].is_file()), images[indices[0]])
     intrinsics = fit_camera(intrinsics, existing)
-    frames = [
+    return [
         Frame(
-            name=images[i].relative_to(root).as_posix(),
+            name=images[i].relative_to(top).as_posix(),
             image_path=images[i],
             pose=pose,
             intrinsics=intrinsics,
@@ -108,12 +157,6 @@ def read_tum(
         )
         for i, pose in zip(indices, poses, strict=True)
     ]
-    return require_unique(frames, root / COLOR_LIST)
-
-
-def looks_like_tum(root: Path) -> bool:
-    """Whether a folder has the files of a recording."""
-    return (root / TRAJECTORY).is_file() and (root / COLOR_LIST).is_file()
 
 
 def _read_list(path: Path, root: Path) -> tuple[Array, list[Path]]:

@@ -8,8 +8,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from posenet.datasets.formats import FORMATS, find_format
+from posenet.datasets.images import read_posed_image
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
 
@@ -249,3 +251,27 @@ def test_real_datasets_are_recognised_and_read(real_data, folder):
     name, count = REAL[folder]
     assert [key for key, row in FORMATS.items() if row.recognise(root)] == [name]
     assert len(FORMATS[name].read(root)) == count
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+@pytest.mark.parametrize("name", FORMATS)
+def test_photos_are_read_as_they_are_stored(example, name, orientation):
+    """A tag of EXIF changes neither camera nor pixels: the poses are those of stored pixels."""
+    root = example(name)
+    sizes = {f.image_path: f.intrinsics for f in FORMATS[name].read(root)}
+
+    def write_photos(tag):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = tag
+        for path, camera in sizes.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(0).integers(0, 255, (camera.height, camera.width, 3))
+            Image.fromarray(noise.astype(np.uint8)).save(path, exif=exif)
+        frames = FORMATS[name].read(root)
+        return frames, [read_posed_image(frame)[0] for frame in frames]
+
+    before, pixels = write_photos(1)
+    after, tagged = write_photos(orientation)
+    assert [f.intrinsics for f in after] == [f.intrinsics for f in before]
+    for one, other in zip(tagged, pixels, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -53,7 +53,7 @@ def test_the_size_is_that_of_the_images(example, make_image):
     assert read_kitti(root, given)[0].intrinsics == given.resized(1200, 350)
 
 
-@pytest.mark.parametrize("place", [".", "sequences/04", "above"])
+@pytest.mark.parametrize("place", [".", "sequences/04", "sequences", "above"])
 def test_the_root_is_the_dataset_its_parent_or_a_sequence(example, tmp_path, place):
     root = example("kitti")
     expected = [frame.name for frame in read_kitti(root)]

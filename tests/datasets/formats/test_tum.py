@@ -4,12 +4,16 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
-from posenet.datasets.formats.tum import read_tum
+from posenet.datasets.formats import FORMATS, find_format
+from posenet.datasets.formats.tum import CAMERAS, read_tum
+from posenet.datasets.splits import split_frames
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
 
 HALF = 2**-0.5
+GIVEN = Intrinsics(525, 525, 319.5, 239.5, 640, 480)
 
 
 def write_trajectory(root, *rows):
@@ -132,3 +136,77 @@ def test_a_bad_line_is_named_with_a_cure(example, file, old, new, expected):
     with pytest.raises(DataError, match=expected) as caught:
         read_tum(root)
     assert "\n" not in str(caught.value)
+
+
+# --- several recordings ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recordings(example, tmp_path):
+    """Write the example as recordings of these names into one folder."""
+
+    def write(*names, root="mocap"):
+        original = example("tum")
+        for name in names:
+            shutil.copytree(original, tmp_path / root / name)
+        (tmp_path / root / "notes").mkdir()
+        return tmp_path / root
+
+    return write
+
+
+def test_recordings_of_one_place_are_sequences(recordings):
+    names = ["rgbd_dataset_freiburg1_desk2", "rgbd_dataset_freiburg1_desk10"]
+    root = recordings(*names)
+    assert find_format(root) is FORMATS["tum"]
+    frames = read_tum(root)
+    assert list(dict.fromkeys(frame.sequence for frame in frames)) == names  # in natural order
+    assert [frame.name for frame in frames[:2]] == [
+        f"{names[0]}/rgb/100.000000.png",
+        f"{names[0]}/rgb/100.100000.png",
+    ]
+    for name in names:
+        alone = read_tum(root / name)
+        among = [frame for frame in frames if frame.sequence == name]
+        assert [f.image_path for f in among] == [f.image_path for f in alone]
+        assert [f.depth_path for f in among] == [f.depth_path for f in alone]
+        assert {f.intrinsics for f in among} == {CAMERAS["1"]}
+        torch.testing.assert_close([f.pose for f in among], [f.pose for f in alone])
+    split = split_frames(frames, "none", test=f"sequences:{names[1]}")
+    assert [frames[i].sequence for i in split.test] == [names[1]] * 3
+
+
+# the folder, its recordings, a camera or none: what the message says, or the focal length
+PLACES = {
+    "the folder above tells the camera": ("freiburg2", ["xyz", "desk"], None, 520.908620),
+    "the recording's folder wins": ("fr3", ["freiburg1_a", "freiburg1_b"], None, 517.306408),
+    "none tells it": ("mocap", ["a", "b"], None, r"mocap.a: expected freiburg1, 2 or 3"),
+    "half of them": ("mocap", ["a", "fr1_b"], None, r"mocap.a: expected freiburg1, 2 or 3"),
+    "a given one": ("mocap", ["a", "b"], GIVEN, 525.0),
+    "two places": (
+        "mocap",
+        ["freiburg1_a", "freiburg3_b"],
+        None,
+        r"one place, found freiburg1 and 3, whose .*as in --data.root \S*mocap.freiburg1_a$",
+    ),
+    "two places, one camera": ("mocap", ["fr1_a", "fr2_b"], GIVEN, "found freiburg1 and 2, whose"),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_recordings_must_share_a_world_and_tell_their_cameras(recordings, case):
+    root, names, camera, expected = PLACES[case]
+    folder = recordings(*names, root=root)
+    if isinstance(expected, float):
+        assert {frame.intrinsics.focal_x for frame in read_tum(folder, camera)} == {expected}
+        return
+    with pytest.raises(DataError, match=expected) as caught:
+        read_tum(folder, camera)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recording_that_holds_others_is_itself(recordings, example):
+    root = recordings("fr1_a")
+    for name in ("rgb.txt", "groundtruth.txt"):
+        shutil.copy(root / "fr1_a" / name, root / name)
+    assert {frame.sequence for frame in read_tum(root, GIVEN)} == {"mocap"}
