@@ -12,7 +12,7 @@ from posenet.conversion.tum import COLUMNS as TUM_COLUMNS
 from posenet.conversion.tum import NO_TIMES
 from posenet.conversion.writing import write_pose_file
 from posenet.errors import DataError
-from posenet.geometry import Pose, rotation_to_quaternion, stack_poses
+from posenet.geometry import Pose, project_to_rotation, rotation_to_quaternion, stack_poses
 from posenet.inference.localizer import Localized, Localizer
 from posenet.progress import say
 
@@ -127,10 +127,12 @@ def trajectory_of(entries: Sequence[Localized], localizer: Localizer | None = No
     times = [entry.time_s for entry in entries]
     cameras = [entry.camera and entry.camera.intrinsics for entry in entries]
     lens = localizer.lens_of if localizer is not None else lambda camera: None
+    pose = stack_poses([entry.pose for entry in entries])
     images = [SourceImage(Path(entry.name), entry.name) for entry in entries]
     return Trajectory(
         names=[entry.name for entry in entries],
-        pose=stack_poses([entry.pose for entry in entries]),
+        # The network's float32 rotations are none to the digits of a file.
+        pose=Pose(project_to_rotation(pose.rotation), pose.translation),
         sequences=[entry.recording or str(Path(entry.name).parent) for entry in entries],
         splits=[None] * len(entries),
         intrinsics=cameras,

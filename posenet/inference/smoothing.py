@@ -62,6 +62,8 @@ def smooth_poses(poses: Pose, times_s: Tensor, width_s: float, causal: bool = Fa
     times_s = times_s.double()
     if not bool((times_s.diff() > 0.0).all()):
         raise ValueError("times_s: expected rising times, found one that is not after the last")
+    if not len(times_s):
+        return poses
     parts = [_smooth_at(poses, times_s, at, width_s, causal) for at in times_s.split(_TOGETHER)]
     return Pose(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
