@@ -14,8 +14,9 @@ from posenet.geometry import Intrinsics
 from posenet.inference.cameras import CAMERA_WARNINGS
 from posenet.inference.localizer import Localized, Localizer
 from posenet.inference.output import POSE_FORMATS, open_writer, require_names
-from posenet.inference.overlay import OverlayPainter, fit_picture, scene_map
+from posenet.inference.overlay import OverlayPainter, fit_picture
 from posenet.inference.overlay_files import open_overlay, require_overlay
+from posenet.inference.scene_map import scene_map
 from posenet.inference.smoothing import smooth_localized
 from posenet.inference.sources import Source, find_sources, read_sources, require_sampling
 from posenet.inference.video import Sampling
