@@ -139,6 +139,14 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--split", choices=("test", "validation", "train"), default="test")
     verb.add_argument("--output", type=Path, help="folder for the files (the run folder)")
     verb.add_argument("--json", action="store_true", help="print evaluation.json on stdout")
+    verb.add_argument(
+        "--other-scene",
+        metavar="FOLDER",
+        type=Path,
+        action="append",
+        default=[],
+        help="images of another place: how well are they told apart? (can be repeated)",
+    )
 
     verb = _add(verbs, "compare", _compare, "measure runs on the same frames, against the first")
     verb.add_argument(
@@ -282,7 +290,11 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
     from posenet.evaluation.metrics import json_ready
 
     evaluation = evaluate(
-        options.run_folder, root=options.root, split=options.split, output=options.output
+        options.run_folder,
+        root=options.root,
+        split=options.split,
+        output=options.output,
+        other_scenes=options.other_scene,
     )
     if options.json:
         print(json.dumps(json_ready(evaluation.summary), indent=2))

@@ -116,6 +116,7 @@ class ModelConfig:
         frozen_share: Share of the backbone's top-level parts (stem, blocks; a ResNet's stages),
             from the input on, that keep their weights. They cost no backward pass, and a small
             dataset has nothing to teach them.
+        confidence: Whether the network also says how sure it is. It costs the poses nothing.
         channels: Width of the head.
         dropout: Share of the head's features dropped in training.
     """
@@ -128,6 +129,7 @@ class ModelConfig:
     binning: str = "pose_kmeans"
     decoding: str = "mean"
     frozen_share: float = 0.0
+    confidence: bool = True
     channels: int = 128
     dropout: float = 0.1
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,15 @@ from numpy.typing import NDArray
 
 from posenet.datasets.frame import Frame
 from posenet.datasets.loader import Scene, load_scene
-from posenet.errors import DataError
+from posenet.errors import DataError, UsageError
 from posenet.evaluation.baselines import mean_pose, nearest_image_pose
+from posenet.evaluation.confidence import (
+    evaluate_confidence,
+    format_confidence,
+    measure_other_scene,
+    summarise_confidence,
+)
+from posenet.evaluation.confidence_plot import plot_confidence
 from posenet.evaluation.metrics import (
     PoseErrors,
     bootstrap_intervals,
@@ -26,6 +34,7 @@ from posenet.evaluation.viewpoint_plot import plot_viewpoints
 from posenet.evaluation.viewpoints import evaluate_viewpoints, summarise_viewpoints
 from posenet.geometry import Pose, rotation_to_quaternion, stack_poses
 from posenet.inference.localizer import Localizer
+from posenet.models.calibration import PoseConfidence
 from posenet.models.checkpoint import find_checkpoint, run_folder_of
 from posenet.models.network import Prediction
 from posenet.progress import report_progress
@@ -106,7 +115,12 @@ def open_run(run: Path, root: str | None = None, split: str = "test") -> OpenedR
 
 
 def evaluate(
-    run: Path, *, root: str | None = None, split: str = "test", output: Path | None = None
+    run: Path,
+    *,
+    root: str | None = None,
+    split: str = "test",
+    output: Path | None = None,
+    other_scenes: Sequence[Path] = (),
 ) -> Evaluation:
     """Evaluate a run, and write ``evaluation.json``, ``predictions.csv`` and two pictures.
 
@@ -115,6 +129,7 @@ def evaluate(
         root: Where the dataset lies, if no longer where it was trained from.
         split: test, validation or train.
         output: Folder for the files; the run folder (or ``evaluation-SPLIT`` in it) when omitted.
+        other_scenes: Folders of images of other places, which the network should disown.
 
     Raises:
         PosenetError: The checkpoint or the dataset cannot be used.
@@ -165,10 +180,24 @@ def evaluate(
         local = Pose(truth.rotation, truth.translation - origin)
         viewpoints = evaluate_viewpoints(localizer.network.bins, answer.logits, local)
         summary["viewpoints"] = summarise_viewpoints(viewpoints)
+    confidence = evaluate_confidence(localizer, answer, errors[NETWORK])
+    if confidence is None and other_scenes:
+        raise UsageError(
+            f"{run}: this network says nothing of other scenes; train one with "
+            "--model.confidence true"
+        )
+    if confidence is not None:
+        summary["confidence"] = summarise_confidence(confidence, errors[NETWORK], sequences)
+        others = {
+            str(path): measure_other_scene(localizer, confidence.novelty, path)
+            for path in other_scenes
+        }
+        summary["confidence"] |= {"other_scenes": others} if others else {}
     folder = output or _default_folder(run_folder_of(opened.checkpoint_path), split)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
-    write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK])
+    radii = None if confidence is None else confidence.at_level
+    write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK], radii)
     unit = "m" if scene.metric else "units"
     plot_error_cdf(folder / "error_cdf.png", errors, unit)
     path = folder / "trajectory.png"
@@ -176,6 +205,8 @@ def evaluate(
     if viewpoints is not None:
         train = Pose(train.rotation, train.translation - origin)
         plot_viewpoints(folder / "viewpoints.png", train, local, viewpoints)
+    if confidence is not None:
+        plot_confidence(folder / "confidence.png", confidence, errors[NETWORK], unit)
     return Evaluation(summary, errors, folder)
 
 
@@ -196,9 +227,16 @@ def in_scene_units(values: dict[str, Any], metric: bool, size: float) -> dict[st
     return kept
 
 
-def write_predictions(path: Path, frames: list[Frame], pose: Pose, errors: PoseErrors) -> None:
-    """One row a frame: camera-to-world quaternion wxyz, camera centre in metres, errors."""
+def write_predictions(
+    path: Path,
+    frames: list[Frame],
+    pose: Pose,
+    errors: PoseErrors,
+    confidence: PoseConfidence | None = None,
+) -> None:
+    """One row a frame: camera-to-world quaternion wxyz, camera centre in metres, errors, radii."""
     quaternions = rotation_to_quaternion(pose.rotation)
+    columns = ("rotation_radius_deg", "translation_radius_m", "familiarity") if confidence else ()
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
@@ -206,12 +244,14 @@ def write_predictions(path: Path, frames: list[Frame], pose: Pose, errors: PoseE
                 *("frame", "sequence", "qw", "qx", "qy", "qz"),
                 *("center_x_m", "center_y_m", "center_z_m"),
                 *("translation_error_m", "rotation_error_deg"),
+                *columns,
             ]
         )
         for i, frame in enumerate(frames):
             numbers = (*quaternions[i].tolist(), *pose.translation[i].tolist())
             row = [f"{value:.9f}" for value in numbers]
             row += [f"{errors.translation_m[i]:.6f}", f"{errors.rotation_deg[i]:.6f}"]
+            row += [f"{float(getattr(confidence, name)[i]):.6f}" for name in columns]
             writer.writerow([frame.name, frame.sequence, *row])
 
 
@@ -264,6 +304,8 @@ def format_evaluation(summary: dict[str, Any]) -> str:
         )
     if "viewpoints" in summary:
         lines.append(_format_viewpoints(summary["viewpoints"], unit))
+    if "confidence" in summary:
+        lines.append(format_confidence(summary["confidence"], unit))
     return "\n".join([title, *lines])
 
 

@@ -209,6 +209,21 @@ def bootstrap_differences(
     return _percentiles(parts, level, len(errors.translation_m))
 
 
+def bootstrap_mean(
+    values: NDArray[Any], sequences: Sequence[str], level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of a mean over frames, by the bootstrap of :func:`bootstrap_intervals`.
+
+    Args:
+        values: Of N frames; those of a sequence in the order they were recorded.
+        sequences: The sequence each frame belongs to, (N,).
+        level: Share of resamples inside the interval, in (0, 1).
+    """
+    drawn = _resample(len(values), sequences, level, resamples=1000, block=10, seed=0)
+    parts = [{"mean": np.asarray(values, np.float64)[indices].mean(axis=1)} for indices in drawn]
+    return _percentiles(parts, level, len(values))["mean"]
+
+
 def json_ready(value: Any) -> Any:
     """The same nested value for ``json.dump``: infinite and NaN numbers become None (``null``).
 

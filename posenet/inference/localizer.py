@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,8 +24,11 @@ from posenet.inference.photos import (
     read_photo,
     read_photos,
 )
+from posenet.models.calibration import LEVEL, PoseConfidence, pose_confidence
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from posenet.models.network import Prediction, to_float
+from posenet.models.network import Confidence, Prediction, to_float
+
+Tuple = TypeVar("Tuple", Pose, Confidence, PoseConfidence)
 
 _WORKERS = min(4, os.cpu_count() or 1)  # threads that decode and resample
 
@@ -48,10 +51,12 @@ class Localization(NamedTuple):
 
     Attributes:
         pose: Where they were taken, (N,), float64.
+        confidence: How sure each pose is, (N,); None for a network without it.
         hypotheses: Their most probable bins, (N, H), where they were asked for.
     """
 
     pose: Pose
+    confidence: PoseConfidence | None = None
     hypotheses: Hypotheses | None = None
 
 
@@ -63,6 +68,7 @@ class Localized(NamedTuple):
         pose: Its pose, float64; None when it could not be read.
         error: Why not, in one line.
         camera: Which camera took it; None when it could not be read.
+        confidence: How sure the network's pose is, (); None for a network without it.
         hypotheses: Where they were asked for, (H,).
         recording: The video or the webcam it is a frame of; None for a single image.
         time_s: Seconds since the recording began.
@@ -74,6 +80,7 @@ class Localized(NamedTuple):
     pose: Pose | None
     error: str | None = None
     camera: ImageCamera | None = None
+    confidence: PoseConfidence | None = None
     hypotheses: Hypotheses | None = None
     recording: str | None = None
     time_s: float | None = None
@@ -147,9 +154,7 @@ class Localizer:
         photos = read_photos(images)
         fitted = (self.fit(p.pixels, self.camera_of(p, intrinsics).intrinsics) for p in photos)
         prediction = self.predict_fully(fitted, batch_size)
-        return Localization(
-            prediction.pose, _most_probable(prediction, hypotheses) if hypotheses else None
-        )
+        return self._conclude(prediction, hypotheses)
 
     def predict_fully(self, images: Iterable[Pixels], batch_size: int = 32) -> Prediction:
         """Poses and, of a network with viewpoint bins, all it knows of each bin.
@@ -159,16 +164,14 @@ class Localizer:
             batch_size: Images in memory at a time.
 
         Returns:
-            Float64, N images: poses, and of viewpoint bins logits (N, K) and candidates (N, K).
+            Float64, N images: poses, of viewpoint bins logits (N, K) and candidates (N, K), and the
+            confidence as the network has it (see :meth:`confidence`).
         """
         parts = [self._predict(np.stack(batch)) for batch in _batched(images, batch_size)]
         if not parts:
             data = self.checkpoint.config.data
             parts = [self._predict(np.zeros((0, data.height, data.width, 3), np.uint8))]
-        pose, logits, candidates = zip(*parts, strict=True)
-        if logits[0] is None:
-            return Prediction(_join(pose))
-        return Prediction(_join(pose), torch.cat(logits), _join(candidates))
+        return _join_predictions(parts)
 
     def require_bins(self, count: int) -> None:
         """Refuse to give more hypotheses than there are viewpoint bins.
@@ -224,12 +227,11 @@ class Localizer:
             )
             for batch in _batched(prepared, batch_size):
                 fitted = [pixels for _, pixels in batch if pixels is not None]
-                answers = iter(self._answer(np.stack(fitted), hypotheses) if fitted else ())
+                answers = iter(())
+                if fitted:
+                    answers = _singles(self._conclude(self._predict(np.stack(fitted)), hypotheses))
                 for entry, pixels in batch:
-                    if pixels is not None:
-                        pose, several = next(answers)
-                        entry = entry._replace(pose=pose, hypotheses=several)
-                    yield entry
+                    yield entry if pixels is None else entry._replace(**next(answers)._asdict())
 
     def _prepare(
         self,
@@ -251,13 +253,9 @@ class Localizer:
         fitted = self.fit(photo.pixels, camera.intrinsics)
         return Localized(photo.name, None, picture=kept, **known), fitted
 
-    def _answer(self, images: Pixels, hypotheses: int) -> Iterator[tuple[Pose, Hypotheses | None]]:
-        """The pose and the hypotheses of each image of a batch."""
-        prediction = self._predict(images)
+    def _conclude(self, prediction: Prediction, hypotheses: int) -> Localization:
         several = _most_probable(prediction, hypotheses) if hypotheses else None
-        for i, pose in enumerate(_singles(prediction.pose)):
-            own = several and Hypotheses(several.probability[i], _at(several.poses, i))
-            yield pose, own
+        return Localization(prediction.pose, self.confidence(prediction), several)
 
     def predict_batch(self, images: Pixels | Tensor) -> Pose:
         """Float64 poses of RGB byte images (N, height, width, 3) of the network's own size."""
@@ -266,10 +264,27 @@ class Localizer:
     @torch.inference_mode()
     def _predict(self, images: Pixels | Tensor) -> Prediction:
         tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
-        pose, logits, candidates = self.network(to_float(tensor))
-        if logits is None:
-            return Prediction(self._in_world(pose))
-        return Prediction(self._in_world(pose), logits.cpu().double(), self._in_world(candidates))
+        pose, logits, candidates, confidence = self.network(to_float(tensor))
+        return Prediction(
+            self._in_world(pose),
+            None if logits is None else logits.cpu().double(),
+            None if candidates is None else self._in_world(candidates),
+            None if confidence is None else Confidence(*(x.cpu().double() for x in confidence)),
+        )
+
+    def confidence(self, prediction: Prediction, level: float = LEVEL) -> PoseConfidence | None:
+        """How sure predicted poses are, by what validation images taught; None for an old network.
+
+        Args:
+            prediction: From :meth:`predict_fully`.
+            level: Share of truths that the radii shall hold, in (0, 1).
+
+        Raises:
+            ValueError: The level is out of range.
+        """
+        if prediction.confidence is None:
+            return None
+        return pose_confidence(prediction.confidence, self.checkpoint.calibration, level)
 
     def _in_world(self, pose: Pose) -> Pose:
         origin = torch.tensor(self.checkpoint.origin, dtype=torch.float64)
@@ -316,16 +331,35 @@ def _most_probable(prediction: Prediction, count: int) -> Hypotheses:
     return Hypotheses(probability, Pose(rotation, translation))
 
 
-def _at(poses: Pose, index: int) -> Pose:
-    return Pose(poses.rotation[index], poses.translation[index])
+def _singles(several: Localization) -> Iterator[Localization]:
+    """Each image by itself."""
+    pose, confidence, hypotheses = several
+    for i in range(len(pose.translation)):
+        yield Localization(
+            _at(pose, i),
+            confidence and _at(confidence, i),
+            hypotheses and Hypotheses(hypotheses.probability[i], _at(hypotheses.poses, i)),
+        )
 
 
-def _singles(poses: Pose) -> list[Pose]:
-    return [Pose(*parts) for parts in zip(poses.rotation, poses.translation, strict=True)]
+def _at(several: Tuple, index: int) -> Tuple:
+    return type(several)(*(part[index] for part in several))
 
 
-def _join(poses: Sequence[Pose]) -> Pose:
-    return Pose(*(torch.cat(parts) for parts in zip(*poses, strict=True)))
+def _join_predictions(parts: Sequence[Prediction]) -> Prediction:
+    """One prediction of all images, from those of batches."""
+    pose, logits, candidates, confidence = zip(*parts, strict=True)
+    return Prediction(
+        _join(Pose, pose),
+        None if logits[0] is None else torch.cat(logits),
+        None if candidates[0] is None else _join(Pose, candidates),
+        None if confidence[0] is None else _join(Confidence, confidence),
+    )
+
+
+def _join(kind: type[Tuple], values: Sequence[Tuple]) -> Tuple:
+    """NamedTuples of tensors, end to end."""
+    return kind(*(torch.cat(parts) for parts in zip(*values, strict=True)))
 
 
 def _batched(items: Iterable, size: int) -> Iterator[list]:

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
+
+from torch import Tensor
 
 from posenet.conversion.pose_files import POSE_FILES
 from posenet.conversion.trajectory import SourceImage, Trajectory, require_different, words
@@ -16,7 +19,22 @@ from posenet.geometry import Pose, project_to_rotation, rotation_to_quaternion, 
 from posenet.inference.localizer import Localized, Localizer
 from posenet.progress import say
 
+# Columns of a table, as in the predictions of an evaluation.
+_CONFIDENCE = ("rotation_radius_deg", "translation_radius_m", "familiarity")
+
 Writer = Callable[[Localized, int], None]
+
+
+class Columns(NamedTuple):
+    """What every line of a table has.
+
+    Attributes:
+        timed: A time.
+        confident: A confidence.
+    """
+
+    timed: bool
+    confident: bool
 
 
 class PoseFormat(NamedTuple):
@@ -25,14 +43,14 @@ class PoseFormat(NamedTuple):
     Attributes:
         line: From a localized image and its number to a line; None for a format that is written
             whole at the end, as ``posenet convert`` does.
-        header: The first lines, for images that have times and for images that have none.
+        header: The first lines.
         hypotheses: Whether there is room for them.
         names: Whether images are told apart by names without spaces.
         one_recording: Whether it holds one recording, or images without times.
     """
 
     line: Callable[[Localized, int], str] | None = None
-    header: Callable[[bool], str] = lambda timed: ""
+    header: Callable[[Columns], str] = lambda columns: ""
     hypotheses: bool = False
     names: bool = False
     one_recording: bool = False
@@ -44,6 +62,13 @@ def json_line(localized: Localized, number: int) -> str:
     if localized.time_s is not None:
         content["time_s"] = localized.time_s
     content |= _spelled_out(localized.pose)
+    if localized.confidence is not None:
+        content["confidence"] = {
+            name: value if isfinite(value) else None  # JSON knows no others
+            for name, value in zip(
+                localized.confidence._fields, map(Tensor.item, localized.confidence), strict=True
+            )
+        }
     if localized.raw is not None:
         content["raw"] = _spelled_out(localized.raw)
     if localized.hypotheses is not None:
@@ -78,12 +103,18 @@ def csv_line(localized: Localized, number: int) -> str:
     quoted = '"' + file.replace('"', '""') + '"' if any(c in file for c in ',"\r\n') else file
     numbers = (*rotation_to_quaternion(pose.rotation).tolist(), *pose.translation.tolist())
     time = () if localized.time_s is None else (f"{localized.time_s:.6f}",)
-    return ",".join([quoted, *time, *(f"{value:.9f}" for value in numbers)])
+    cells = [quoted, *time, *(f"{value:.9f}" for value in numbers)]
+    if localized.confidence is not None:
+        cells += [f"{float(getattr(localized.confidence, name)):.6g}" for name in _CONFIDENCE]
+    return ",".join(cells)
 
 
-def csv_header(timed: bool) -> str:
+def csv_header(columns: Columns) -> str:
     """The names of the columns; of a time only where every image has one."""
-    return f"file,{'timestamp,' if timed else ''}qw,qx,qy,qz,center_x,center_y,center_z"
+    time = ("timestamp",) if columns.timed else ()
+    confidence = _CONFIDENCE if columns.confident else ()
+    pose = ("qw", "qx", "qy", "qz", "center_x", "center_y", "center_z")
+    return ",".join(("file", *time, *pose, *confidence))
 
 
 def tum_line(localized: Localized, number: int) -> str:
@@ -92,9 +123,9 @@ def tum_line(localized: Localized, number: int) -> str:
     return _last_line("tum", trajectory_of([localized._replace(time_s=time_s)]))
 
 
-def tum_header(timed: bool) -> str:
+def tum_header(columns: Columns) -> str:
     """The names of the columns, and whether the timestamps are some."""
-    return f"# {TUM_COLUMNS}" + ("" if timed else f"\n{NO_TIMES}")
+    return f"# {TUM_COLUMNS}" + ("" if columns.timed else f"\n{NO_TIMES}")
 
 
 def visloc_line(localized: Localized, number: int) -> str:
@@ -175,11 +206,11 @@ def open_writer(
         return
     named = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
     with nullcontext(out) if output is None else output.open("w", **named) as file:
-        if header := form.header(timed):
+        if header := form.header(Columns(timed, localizer.network.has_confidence)):
             print(header, file=file, flush=True)
 
         def write(localized: Localized, number: int) -> None:
-            if not timed and form.header(True) != form.header(False):  # a column for all or none
+            if header and not timed:  # a column is for all or for none
                 localized = localized._replace(time_s=None)
             print(form.line(localized, number), file=file, flush=True)
 

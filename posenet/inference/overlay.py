@@ -16,6 +16,7 @@ from posenet.geometry import Intrinsics, Pose
 from posenet.inference.localizer import Localized
 from posenet.inference.photos import Pixels
 from posenet.inference.scene_map import Array, SceneMap, View, view_of
+from posenet.models.calibration import LEVEL
 
 Color = tuple[int, int, int]
 
@@ -72,6 +73,8 @@ class OverlayPainter:
         clip = panel.map_of(canvas)
         _draw_trail(clip, panel, [at for _, at in self.trail], localized.recording is not None)
         _draw_camera(clip, panel, pose, localized.camera.intrinsics)
+        if localized.confidence is not None:
+            _draw_radius(clip, panel, place, float(localized.confidence.translation_radius_m))
         _draw_words(canvas, panel, localized, view_of(pose, self.scene))
         return np.hstack((picture, canvas))
 
@@ -86,7 +89,7 @@ class _Panel:
         self.line_px = round(1.75 * self.text_px)
         self.margin = round(0.6 * self.line_px)
         self.top = self.margin + self.line_px
-        self.side = min(self.width - 2 * self.margin, height - self.top - round(2.9 * self.line_px))
+        self.side = min(self.width - 2 * self.margin, height - self.top - round(3.9 * self.line_px))
         self.left = (self.width - self.side) // 2
         self.scale = self.side / (2.0 * scene.radius)  # pixels a unit
         self.thin = max(1, round(height / 480))
@@ -189,6 +192,14 @@ def _draw_camera(area: Pixels, panel: _Panel, pose: Pose, camera: Intrinsics) ->
     _dot(area, at, 1.5 + 1.6 * panel.thin, _HERE if inside else _MAP)
 
 
+def _draw_radius(area: Pixels, panel: _Panel, place: Array, radius: float) -> None:
+    """The circle within which the true position is expected; none that is beyond the map."""
+    if radius < 2.0 * panel.scene.radius:
+        fixed = round(radius * panel.scale * (1 << _SHIFT))
+        center = _fixed(panel.pixel(place))
+        cv2.circle(area, center, fixed, _SURE, panel.thin, cv2.LINE_AA, _SHIFT)
+
+
 def _draw_words(canvas: Pixels, panel: _Panel, localized: Localized, view: View) -> None:
     """The image's name above the map; position and angles below."""
     x, unit = panel.left, panel.scene.unit
@@ -207,6 +218,12 @@ def _draw_words(canvas: Pixels, panel: _Panel, localized: Localized, view: View)
         f"heading {view.heading_deg:.0f}, pitch {view.pitch_deg:.0f}, roll {view.roll_deg:.0f} deg"
     )
     _write(canvas, angles, (x, below + panel.line_px), panel.text_px, _TEXT)
+    if (sure := localized.confidence) is not None:
+        words = f"{LEVEL:.0%} within {sure.translation_radius_m:.2f} {unit}, "
+        words += f"{sure.rotation_radius_deg:.0f} deg"
+        if not sure.same_scene:
+            words = "unlike the training images: another place?"
+        _write(canvas, words, (x, below + 2 * panel.line_px), panel.text_px, _SURE)
 
 
 def _round_length(length: float) -> float:

@@ -22,6 +22,11 @@ from posenet.inference.sources import Source, find_sources, read_sources, requir
 from posenet.inference.video import Sampling
 from posenet.progress import report_progress, say
 
+_OTHER_SCENE = (
+    "looks unlike the images that the network was trained and validated on; is it of this place? "
+    "Its pose may be of no use, as may those of others like it (same_scene in --format json)"
+)
+
 
 @dataclass(frozen=True)
 class PredictOptions:
@@ -124,11 +129,14 @@ def _localized(
 
 
 def _warn(localized: Localized, warned: set[str]) -> None:
-    """Tell once how the camera of an image is known, where that is in doubt."""
-    source = localized.camera.source
-    if source in CAMERA_WARNINGS and source not in warned:
-        say(f"posenet: warning: {localized.name} {CAMERA_WARNINGS[source]}")
-        warned.add(source)
+    """Tell once what is in doubt: the camera of an image, and whether it shows the scene."""
+    doubts = {localized.camera.source: CAMERA_WARNINGS.get(localized.camera.source)}
+    if localized.confidence is not None and not localized.confidence.same_scene:
+        doubts["scene"] = _OTHER_SCENE
+    for kind, doubt in doubts.items():
+        if doubt is not None and kind not in warned:
+            say(f"posenet: warning: {localized.name} {doubt}")
+            warned.add(kind)
 
 
 def _require_usable(options: PredictOptions) -> None:

@@ -15,6 +15,11 @@ from posenet.losses.classification import (
     top1_accuracy,
 )
 from posenet.losses.label_smoothing import SMOOTHING_CONVENTIONS, smooth_labels
+from posenet.losses.likelihood import (
+    log_rotation_partition,
+    rotation_laplace_nll,
+    translation_laplace_nll,
+)
 from posenet.losses.pose import PoseLoss, PoseLossTerms
 from posenet.losses.robust import (
     ROBUST_LOSSES,
@@ -62,15 +67,18 @@ __all__ = [
     "l1",
     "l2",
     "log_partition",
+    "log_rotation_partition",
     "nll",
     "pseudo_huber",
     "quaternion_geodesic_loss",
     "quaternion_l2_loss",
+    "rotation_laplace_nll",
     "sample_weights",
     "smooth_l1",
     "smooth_labels",
     "softmax_mse",
     "top1_accuracy",
+    "translation_laplace_nll",
     "viewpoint_targets",
     "welsch",
 ]

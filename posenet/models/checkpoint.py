@@ -13,10 +13,11 @@ import torch
 from posenet.config import Config, config_from_dict, config_to_dict
 from posenet.errors import CheckpointError, UsageError
 from posenet.geometry import Distortion, Intrinsics
+from posenet.models.calibration import Calibration
 from posenet.models.network import PoseNetwork
 from posenet.version import __version__
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2  # 1 was before networks had confidence
 CONVENTION = "camera-to-world, OpenCV axes, translation is the camera centre"
 
 
@@ -32,6 +33,7 @@ class Checkpoint(NamedTuple):
         distortion: Of that camera's lens.
         metric: Whether its poses are in metres.
         origin: The place in the world that the network's coordinates count from.
+        calibration: What validation images taught about its confidence; None without them.
     """
 
     network: PoseNetwork
@@ -42,6 +44,7 @@ class Checkpoint(NamedTuple):
     distortion: Distortion | None = None
     metric: bool = True
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    calibration: Calibration | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -60,6 +63,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "origin": list(checkpoint.origin),
         "scene": checkpoint.scene,
         "epoch": checkpoint.epoch,
+        "calibration": None if checkpoint.calibration is None else checkpoint.calibration._asdict(),
         "network": checkpoint.network.state_dict(),
     }
     write_atomically(path, content)
@@ -113,10 +117,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     try:
         settings = content["config"]
-        # Before there were viewpoint bins, every network regressed.
-        config = config_from_dict(
-            {**settings, "model": {"mode": "regression", **settings["model"]}}
-        )
+        # What networks were before a setting told it.
+        before = {"mode": "regression", "confidence": False}
+        config = config_from_dict({**settings, "model": {**before, **settings["model"]}})
         network = PoseNetwork(config.model, config.data, weights="none")
         network.load_state_dict(content["network"])
         return Checkpoint(
@@ -128,6 +131,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             distortion=_distortion(content.get("distortion")),
             metric=content.get("metric", True),
             origin=tuple(content.get("origin", (0.0, 0.0, 0.0))),
+            calibration=_calibration(content.get("calibration")),
         )
     except (KeyError, TypeError, RuntimeError, UsageError) as error:
         # torch's first line names the class, the others what does not fit.
@@ -140,6 +144,10 @@ def _distortion(values: dict[str, Any] | None) -> Distortion | None:
     if values is None:
         return None
     return Distortion(values["model"], tuple(values["coefficients"]))
+
+
+def _calibration(values: dict[str, Any] | None) -> Calibration | None:
+    return None if values is None else Calibration(**values)
 
 
 def find_checkpoint(path: Path) -> Path:

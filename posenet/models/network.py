@@ -10,7 +10,28 @@ from posenet.config import DataConfig, ModelConfig
 from posenet.errors import look_up
 from posenet.geometry import REPRESENTATIONS, Pose, mean_rotation
 from posenet.models.backbones import build_backbone, norm_layers
+from posenet.models.novelty import FeatureDensity
 from posenet.models.viewpoints import DECODINGS, ViewpointBins, decode
+
+# Scales of errors, in radians and in units of the training positions' spread: where they begin, and
+# between which limits they stay.
+_FIRST_LOG_SCALE = -2.0
+_LOG_SCALES = (-10.0, 2.0)
+
+
+class Confidence(NamedTuple):
+    """How sure a network is of a batch of images.
+
+    Attributes:
+        rotation_scale: Scale of the rotation error, radians, (B,); its density falls by e for each.
+        translation_scale: Scale of the translation error, metres, (B,).
+        novelty: How unlike the training images an image is, (B,); without unit, see
+            :class:`posenet.models.novelty.FeatureDensity`.
+    """
+
+    rotation_scale: Tensor
+    translation_scale: Tensor
+    novelty: Tensor
 
 
 class Prediction(NamedTuple):
@@ -20,11 +41,13 @@ class Prediction(NamedTuple):
         pose: Camera-to-world poses, rotation (B, 3, 3), translation (B, 3) in metres.
         logits: Of the viewpoint bins, (B, K); None for a network that only regresses.
         candidates: The pose in each bin, (B, K); None likewise.
+        confidence: None for a network without it.
     """
 
     pose: Pose
     logits: Tensor | None = None
     candidates: Pose | None = None
+    confidence: Confidence | None = None
 
 
 class PoseNetwork(nn.Module):
@@ -37,6 +60,9 @@ class PoseNetwork(nn.Module):
 
     With viewpoint bins (``model.mode``) the head gives a logit a bin, and coarse-to-fine a rotation
     and a translation a bin, relative to its centre; one pose is decoded from all of them.
+
+    Confidence (``model.confidence``) is read from the same features, which it does not shape: no
+    gradient goes back from it, so that poses are what they would be without it.
 
     Args:
         model: Settings of the network.
@@ -83,6 +109,11 @@ class PoseNetwork(nn.Module):
             poses = 1 if self.bins is None else model.bins
             self.rotation = _branch(features, poses * self.representation.size)
             self.translation = _branch(features, poses * 3)
+        if model.confidence:  # after all else: the other layers begin as they would without it
+            self.confidence = _branch(features, 2)
+            nn.init.constant_(self.confidence[-1].bias, _FIRST_LOG_SCALE)
+            self.novelty = FeatureDensity(features)
+        self.has_confidence = model.confidence
         self.register_buffer(
             "identity", self.representation.from_rotation(torch.eye(3)), persistent=False
         )
@@ -112,20 +143,38 @@ class PoseNetwork(nn.Module):
         Args:
             image: RGB in [0, 1], (B, 3, H, W), of the size the network was made for.
         """
-        image = (image - self.pixel_mean) / self.pixel_std
-        features = self.backbone(image.contiguous(memory_format=self.memory_format))
-        features = F.relu(self.norm(self.reduce(features)))
-        features = self.dropout(features.flatten(start_dim=1))
+        features = self.embed(image)
+        confidence = self._confidence(features.detach()) if self.has_confidence else None
+        features = self.dropout(features)
         if self.bins is None:
             mean = Pose(self.rotation_center, self.translation_center)
-            return Prediction(self._poses_about(mean, self.translation_spread, features))
+            pose = self._poses_about(mean, self.translation_spread, features)
+            return Prediction(pose, confidence=confidence)
         logits = self.viewpoint(features).float()
         if self.mode == "classification":
             candidates = Pose(*(part.expand(len(image), *part.shape) for part in self.bins.centers))
         else:
             candidates = self._poses_about(self.bins.centers, self.bins.spread_m, features)
         with torch.autocast(image.device.type, enabled=False):
-            return Prediction(decode(logits, candidates, self.decoding), logits, candidates)
+            pose = decode(logits, candidates, self.decoding)
+        return Prediction(pose, logits, candidates, confidence)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Features that pose and confidence are read from, (B, D).
+
+        Args:
+            image: RGB in [0, 1], (B, 3, H, W), of the size the network was made for.
+        """
+        image = (image - self.pixel_mean) / self.pixel_std
+        features = self.backbone(image.contiguous(memory_format=self.memory_format))
+        return F.relu(self.norm(self.reduce(features))).flatten(start_dim=1)
+
+    def _confidence(self, features: Tensor) -> Confidence:
+        raw = self.confidence(features).float().clamp(*_LOG_SCALES)
+        with torch.autocast(features.device.type, enabled=False):
+            rotation, translation = raw.exp().unbind(dim=-1)
+            novelty = self.novelty(features.float())
+        return Confidence(rotation, translation * self.translation_spread, novelty)
 
     def _poses_about(self, centers: Pose, unit_m: Tensor, features: Tensor) -> Pose:
         """Poses (B, ...) relative to centres (...), their positions in units of so many metres."""

@@ -20,9 +20,11 @@ from posenet.losses import (
     PoseLossTerms,
     cross_entropy,
     distillation,
+    rotation_laplace_nll,
+    translation_laplace_nll,
     viewpoint_targets,
 )
-from posenet.models.network import PoseNetwork, Prediction, to_float
+from posenet.models.network import Confidence, PoseNetwork, Prediction, to_float
 
 
 class TrainingModule(lightning.LightningModule):
@@ -61,9 +63,11 @@ class TrainingModule(lightning.LightningModule):
         if optimization.ema_decay > 0:
             # Batch statistics are averaged too: they belong to the averaged weights.
             self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True)
-        names = ("loss", "rotation_deg", "translation_m")
+        names = ["loss", "rotation_deg", "translation_m"]
+        names += ["confidence_loss"] if network.has_confidence else []
         self._train_means = {f"train_{name}": EpochMean() for name in names}
-        self._validation_loss = EpochMean()
+        names = [name for name in names if name.endswith("loss")]
+        self._validation_means = {f"validation_{name}": EpochMean() for name in names}
         self._errors: list[Tensor] = []
 
     @property
@@ -124,8 +128,13 @@ class TrainingModule(lightning.LightningModule):
             )
         with torch.no_grad():
             rotation_deg, translation_m = _errors(prediction.pose, batch.pose)
+        total = terms.total
         means = self._train_means
         means["train_loss"].update_mean(terms.total, len(batch.image))  # a mean over the images
+        if prediction.confidence is not None:
+            confidence_loss = _confidence_loss(prediction.confidence, rotation_deg, translation_m)
+            means["train_confidence_loss"].update_mean(confidence_loss, len(batch.image))
+            total = total + confidence_loss
         means["train_rotation_deg"].update_values(rotation_deg)
         means["train_translation_m"].update_values(translation_m)
         if self.trainer.is_last_batch:
@@ -133,7 +142,7 @@ class TrainingModule(lightning.LightningModule):
             values = {name: mean.reduce().mean.float() for name, mean in means.items()}
             self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
         return {
-            "loss": terms.total,
+            "loss": total,
             "rotation_deg": rotation_deg.mean(),
             "translation_m": translation_m.mean(),
         }
@@ -187,13 +196,18 @@ class TrainingModule(lightning.LightningModule):
         """
         network = self.best_network.eval()
         prediction = network(to_float(batch.image))
-        total = self._loss(prediction, batch.pose).total
-        self._validation_loss.update_mean(total, len(batch.image))
-        self._errors.append(torch.stack(_errors(prediction.pose, batch.pose)).cpu())
+        errors = _errors(prediction.pose, batch.pose)
+        losses = {"validation_loss": self._loss(prediction, batch.pose).total}
+        if prediction.confidence is not None:
+            losses["validation_confidence_loss"] = _confidence_loss(prediction.confidence, *errors)
+        for name, value in losses.items():
+            self._validation_means[name].update_mean(value, len(batch.image))
+        self._errors.append(torch.stack(errors).cpu())
 
     def on_validation_epoch_start(self) -> None:
         """Forget a validation that was broken off."""
-        self._validation_loss.reset()
+        for mean in self._validation_means.values():
+            mean.reset()
         self._errors.clear()
 
     def on_validation_epoch_end(self) -> None:
@@ -201,13 +215,31 @@ class TrainingModule(lightning.LightningModule):
         rotation_deg, translation_m = torch.cat(self._errors, dim=1).double()
         rotation_median, translation_median = rotation_deg.median(), translation_m.median()
         values = {
-            "validation_loss": self._validation_loss.reduce().mean,
+            **{name: mean.reduce().mean for name, mean in self._validation_means.items()},
             "validation_rotation_deg": rotation_median,
             "validation_translation_m": translation_median,
             # The geometric mean needs no weight between degrees and metres.
             "validation_score": (rotation_median * translation_median).sqrt(),
         }
         self.log_dict({name: value.float() for name, value in values.items()})
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Limit the gradients of the poses and of the confidence each by themselves.
+
+        One common norm would let the confidence slow the poses down.
+        """
+        if gradient_clip_val is None:
+            return
+        own = list(self.network.confidence.parameters()) if self.network.has_confidence else []
+        apart = {id(parameter) for parameter in own}
+        others = [p for p in self.parameters() if p.grad is not None and id(p) not in apart]
+        for parameters in (others, own):
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW in groups, warmed up linearly, then a cosine to zero."""
@@ -241,6 +273,14 @@ class TrainingModule(lightning.LightningModule):
             }
             for (in_backbone, decayed), parameters in groups.items()
         ]
+
+
+def _confidence_loss(confidence: Confidence, rotation_deg: Tensor, translation_m: Tensor) -> Tensor:
+    """How badly the scales of a batch foretell its errors, a scalar; nothing teaches the poses."""
+    rotation = torch.deg2rad(rotation_deg.detach())
+    return rotation_laplace_nll(
+        rotation, confidence.rotation_scale.log()
+    ) + translation_laplace_nll(translation_m.detach(), confidence.translation_scale.log())
 
 
 def _errors(prediction: Pose, target: Pose) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,7 @@ from posenet.models.checkpoint import Checkpoint
 from posenet.models.network import PoseNetwork
 from posenet.models.viewpoints import BINNINGS, DECODINGS
 from posenet.progress import report_progress, say
+from posenet.training.calibration import calibrate
 from posenet.training.callbacks import (
     KeepCheckpoints,
     ShowProgress,
@@ -175,6 +176,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
+    for path in sorted(checkpoints.glob("*.pt")):
+        calibrate(path, scene, config.optimization.batch_size)
     plot_training_curves(folder / "training_curves.png", read_metrics(folder / "metrics.csv"))
     return TrainingResult(folder, keeper.best_epoch)
 

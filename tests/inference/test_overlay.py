@@ -21,6 +21,7 @@ from posenet.inference.overlay import (
     fit_picture,
 )
 from posenet.inference.scene_map import SceneMap, scene_map, view_of
+from posenet.models.calibration import PoseConfidence
 from posenet.models.checkpoint import Checkpoint, save_checkpoint
 
 from .conftest import CAMERA, MODEL, picture
@@ -106,6 +107,21 @@ def test_pictures_get_a_height_at_which_a_map_can_be_read(size):
     image = OverlayPainter(FLAT).paint(localized(looking(0.0), width=size[0], height=size[1]))
     assert image.shape[0] == height
     assert image.shape[1] % 2 == 0
+
+
+def test_the_radius_of_confidence_is_drawn_to_scale():
+    def drawn(radius):
+        numbers = [torch.tensor(value) for value in (3.0, radius, 0.5, True)]
+        entry = localized(looking(0.0), confidence=PoseConfidence(*numbers))
+        image = OverlayPainter(FLAT).paint(entry).astype(int)
+        panel = _Panel(image.shape[0], FLAT)
+        area = panel.map_of(image[:, -panel.width :])
+        purple = np.minimum(area[..., 0], area[..., 2]) - area[..., 1] > 30
+        return np.ptp(np.argwhere(purple), axis=0) / panel.side if purple.any() else None
+
+    np.testing.assert_allclose(drawn(2.0), 4.0 / 8.0, atol=0.02)
+    np.testing.assert_allclose(drawn(3.0), 6.0 / 8.0, atol=0.02)
+    assert drawn(float("inf")) is None
 
 
 def test_names_of_any_letters_and_length_are_drawn():

@@ -15,11 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
+from posenet import Localizer
 from posenet.cli import main
 from posenet.conversion import read_pose_file
 from posenet.geometry import Pose, geodesic_distance
 from posenet.inference.output import POSE_FORMATS
 from posenet.inference.smoothing import smooth_poses
+from posenet.models.calibration import Calibration
+from posenet.models.checkpoint import save_checkpoint
 
 from .conftest import CAMERA, DATA, frame_of, picture, write_film
 
@@ -113,6 +116,46 @@ def test_patterns_are_expanded_where_the_shell_did_not(predict, images):
     assert [json.loads(line)["file"][-5:] for line in out.splitlines()] == ["0.png", "2.png"]
 
 
+# --- confidence -------------------------------------------------------------------------------
+
+
+def test_lines_say_how_sure_the_network_is(run, images, tmp_path, capsys, with_bins):
+    """Calibrated on images of which one is as unlike the training images as ours, none more."""
+    localizer = with_bins[0]
+    novelty = localizer.predict_fully([localizer.fit(picture(640, 480, 1))]).confidence.novelty
+    ratios = torch.arange(1.0, 200.0).double()
+    calibration = Calibration(ratios, 2.0 * ratios, novelty.expand(199))
+    checkpoint = localizer.checkpoint._replace(calibration=calibration)
+    save_checkpoint(tmp_path / "best.pt", checkpoint)
+    expected = Localizer(checkpoint, "cpu").localize(images / "1.png").confidence
+    words = ["predict", str(tmp_path / "best.pt"), str(images / "1.png")]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)["confidence"]
+    assert found == pytest.approx({key: v.item() for key, v in expected._asdict().items()})
+    assert (found["familiarity"], found["same_scene"]) == (1.0, True)
+    assert main([*words, "--format", "csv"]) == 0
+    row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for name in ("rotation_radius_deg", "translation_radius_m", "familiarity"):
+        assert float(row[name]) == pytest.approx(found[name], rel=1e-5)
+    assert main(["predict", str(run), str(images / "1.png")]) == 0  # without validation
+    found = json.loads(capsys.readouterr().out)["confidence"]
+    assert found["familiarity"] is None
+    assert found["translation_radius_m"] > 0.0
+
+
+def test_an_image_of_another_place_is_warned_of_once(images, tmp_path, capsys, with_bins):
+    calibration = Calibration(*torch.full((3, 200), -1e9, dtype=torch.float64))
+    checkpoint = with_bins[0].checkpoint._replace(calibration=calibration)
+    save_checkpoint(tmp_path / "best.pt", checkpoint)
+    assert main(["predict", str(tmp_path / "best.pt"), str(images)]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["confidence"]["same_scene"] for line in out.splitlines()] == [
+        False
+    ] * 3
+    assert err.count("\n") == 1
+    assert f"posenet: warning: {images / '0.png'} looks unlike the images that the network" in err
+
+
 # --- formats ----------------------------------------------------------------------------------
 
 
@@ -175,7 +218,9 @@ def test_images_and_videos_in_one_table_have_no_times(predict, images, film):
     _, out, _ = predict(images, film, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert len(rows) == 13
-    assert set(rows[0]) == {"file", "qw", "qx", "qy", "qz", "center_x", "center_y", "center_z"}
+    pose = ["qw", "qx", "qy", "qz", "center_x", "center_y", "center_z"]
+    sure = ["rotation_radius_deg", "translation_radius_m", "familiarity"]
+    assert list(rows[0]) == ["file", *pose, *sure]
     assert None not in rows[-1]  # no cell too many
 
 

@@ -82,8 +82,9 @@ def test_outputs_are_poses_in_float32(rotation, bf16):
 @ALL_REPRESENTATIONS
 def test_every_trained_tensor_gets_a_finite_gradient(rotation):
     network = make_network(rotation=rotation)
-    pose = network(random_images()).pose
-    (pose.rotation.sin().sum() + pose.translation.square().sum()).backward()
+    pose, _, _, confidence = network(random_images())
+    total = pose.rotation.sin().sum() + pose.translation.square().sum()
+    (total + confidence.rotation_scale.sum() + confidence.translation_scale.sum()).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
