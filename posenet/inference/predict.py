@@ -11,8 +11,9 @@ from posenet.conversion.colmap import CAMERAS, IMAGES, POINTS
 from posenet.conversion.placing import require_free, require_replaceable
 from posenet.errors import DataError, UsageError, look_up
 from posenet.geometry import Intrinsics
+from posenet.inference.answers import Localized
 from posenet.inference.cameras import CAMERA_WARNINGS
-from posenet.inference.localizer import Localized, Localizer
+from posenet.inference.localizer import Localizer
 from posenet.inference.output import POSE_FORMATS, open_writer, require_names
 from posenet.inference.overlay import OverlayPainter, fit_picture
 from posenet.inference.overlay_files import open_overlay, require_overlay
