@@ -14,6 +14,8 @@ from posenet.models.network import Prediction
 
 Tuple = TypeVar("Tuple", Pose, PoseConfidence)
 
+_RARE = 0.05
+
 
 class Hypotheses(NamedTuple):
     """The most probable viewpoint bins of images, and the pose if one of them is right.
@@ -68,6 +70,17 @@ class Localized(NamedTuple):
     time_s: float | None = None
     raw: Pose | None = None
     picture: Pixels | None = None
+
+
+def is_elsewhere(confidence: PoseConfidence | None) -> bool:
+    """Whether to tell people that an image is not of the scene.
+
+    An image less familiar than all validation images is not rare where they are few: one of three,
+    beside two of them.
+    """
+    if confidence is None or bool(confidence.same_scene):
+        return False
+    return float(confidence.familiarity) <= _RARE
 
 
 def most_probable(prediction: Prediction, count: int) -> Hypotheses:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posenet.geometry import Intrinsics, Pose
-from posenet.inference.answers import Localized
+from posenet.inference.answers import Localized, is_elsewhere
 from posenet.inference.photos import Pixels
 from posenet.inference.scene_map import Array, SceneMap, View, view_of
 from posenet.models.calibration import LEVEL
@@ -221,7 +221,7 @@ def _draw_words(canvas: Pixels, panel: _Panel, localized: Localized, view: View)
     if (sure := localized.confidence) is not None:
         words = f"{LEVEL:.0%} within {sure.translation_radius_m:.2f} {unit}, "
         words += f"{sure.rotation_radius_deg:.0f} deg"
-        if not sure.same_scene:
+        if is_elsewhere(sure):
             words = "unlike the training images: another place?"
         _write(canvas, words, (x, below + 2 * panel.line_px), panel.text_px, _SURE)
 

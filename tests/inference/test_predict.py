@@ -154,6 +154,10 @@ def test_an_image_of_another_place_is_warned_of_once(images, tmp_path, capsys, w
     ] * 3
     assert err.count("\n") == 1
     assert f"posenet: warning: {images / '0.png'} looks unlike the images that the network" in err
+    few = Calibration(*torch.full((3, 2), -1e9, dtype=torch.float64))  # two images tell nothing
+    save_checkpoint(tmp_path / "few.pt", checkpoint._replace(calibration=few))
+    assert main(["predict", str(tmp_path / "few.pt"), str(images)]) == 0
+    assert capsys.readouterr().err == ""
 
 
 # --- formats ----------------------------------------------------------------------------------
