@@ -124,7 +124,7 @@ def test_lines_say_how_sure_the_network_is(run, images, tmp_path, capsys, with_b
     localizer = with_bins[0]
     novelty = localizer.predict_fully([localizer.fit(picture(640, 480, 1))]).confidence.novelty
     ratios = torch.arange(1.0, 200.0).double()
-    calibration = Calibration(ratios, 2.0 * ratios, novelty.expand(199))
+    calibration = Calibration(ratios, 2.0 * ratios, novelty.repeat(199))
     checkpoint = localizer.checkpoint._replace(calibration=calibration)
     save_checkpoint(tmp_path / "best.pt", checkpoint)
     expected = Localizer(checkpoint, "cpu").localize(images / "1.png").confidence
@@ -263,7 +263,7 @@ def test_evo_reads_a_videos_trajectory(predict, film, tmp_path):
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "MPLBACKEND": "Agg"},
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "10 poses" in result.stdout
+    assert "nr. of poses\t10" in result.stdout
     assert "SE(3) conform\tyes" in result.stdout
 
 
