@@ -33,6 +33,7 @@ INVALID_DEPTH_MM = 65535
 FULL_FRAME_DIAGONAL_MM = 43.2666
 _FOCAL_35_MM = ExifTags.Base.FocalLengthIn35mmFilm
 CACHE_FORMAT = 5
+UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's errors
 _DECODED_AHEAD = 32  # images
 
 Report = Callable[[int, int], None]
@@ -52,7 +53,7 @@ def read_image(path: Path, *, turned: bool = True) -> NDArray[np.uint8]:
         DataError: The file is missing, truncated or no image.
     """
     with _opened(path) as image:
-        return np.array(orient(image, turned=turned).convert("RGB"))
+        return rgb_pixels(image, turned=turned)
 
 
 def read_posed_image(frame: Frame) -> tuple[NDArray[np.uint8], Reading]:
@@ -63,7 +64,7 @@ def read_posed_image(frame: Frame) -> tuple[NDArray[np.uint8], Reading]:
     """
     with _opened(frame.image_path) as image:
         how = reading(image, frame.intrinsics)
-        return np.array(orient(image, turned=how == "turned").convert("RGB")), how
+        return rgb_pixels(image, turned=how == "turned"), how
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNDECODABLE as error:
         # An error of the file system has a reason that is worth more than its number.
         reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "")
         raise DataError(
@@ -80,21 +81,28 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def exif_focal_px(path: Path) -> float | None:
+def rgb_pixels(image: Image.Image, *, turned: bool) -> NDArray[np.uint8]:
+    """The pixels of an image, (height, width, 3), turned as its EXIF says or as it is stored."""
+    return np.array(orient(image, turned=turned).convert("RGB"))
+
+
+def exif_focal_px(image: Path | Image.Image) -> float | None:
     """Focal length in pixels by an image's EXIF, good to some percent; None where it has none.
 
     From the 35 mm equivalent, which compares diagonals of images (CIPA DCG-001).
     """
+    if isinstance(image, Path):
+        try:
+            with Image.open(image) as opened:
+                return exif_focal_px(opened)
+        except UNDECODABLE:
+            return None  # read_image says what is wrong with it
     try:
-        with Image.open(path) as image:
-            equivalent = image.getexif().get_ifd(ExifTags.IFD.Exif).get(_FOCAL_35_MM)
-            diagonal = float(np.hypot(*image.size))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None  # read_image says what is wrong with it
-    try:
-        focal = float(equivalent)
-    except (TypeError, ValueError, ZeroDivisionError):
+        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
+        focal = float(exif.get(_FOCAL_35_MM))
+    except (OSError, SyntaxError, TypeError, ValueError, ZeroDivisionError):
         return None
+    diagonal = float(np.hypot(*image.size))
     return focal / FULL_FRAME_DIAGONAL_MM * diagonal if 0.0 < focal < 10_000.0 else None
 
 
@@ -398,7 +406,7 @@ class _Build(NamedTuple):
                 return error
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the lock
-            decoded = _in_order(pool, decode, self.frames)
+            decoded = map_in_order(pool, decode, self.frames)
             for index, found in enumerate(decoded):
                 loaded = nothing if isinstance(found, DataError) else found
                 file.write(np.ascontiguousarray(loaded.row, dtype).tobytes())
@@ -432,15 +440,18 @@ class _Build(NamedTuple):
         raise DataError(first)
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]
+def map_in_order(
+    pool: ThreadPoolExecutor,
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    ahead: int = _DECODED_AHEAD,
 ) -> Iterator[Any]:
     """Results in order, never more than a few ahead: ``pool.map`` would hold all of them."""
     waiting: deque[Future[Any]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) >= _DECODED_AHEAD:
+            if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

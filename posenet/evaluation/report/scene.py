@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from posenet.evaluation.metrics import PoseErrors
-from posenet.evaluation.plots import Array, top_down_axes
+from posenet.evaluation.plots import Array
 from posenet.evaluation.report.source import ReportSource
-from posenet.geometry import Intrinsics, Pose
+from posenet.geometry import Intrinsics, Pose, top_down_axes
 
 # More are a blot, and slow on a telephone.
 MOST_TRAINING, MOST_TESTED = 1000, 600
