@@ -15,9 +15,10 @@ from torch import Tensor
 from posenet.models.network import Confidence
 
 LEVEL = 0.9  # share of truths that an interval shall hold, where nothing else is asked
-# An image less familiar than all validation images, or than all but so many of them, is of another
-# place.
-_LEAST_FAMILIARITY = 0.01
+# An image less familiar than all but this share of the validation images is of another place. Where
+# these are too few to tell, one that is less familiar than all of them is; of fewer than 19, to be
+# less familiar than all is no rare thing.
+_LEAST_FAMILIARITY, _MOST_FALSE_ALARMS = 0.01, 0.05
 
 
 class Calibration(NamedTuple):
@@ -102,7 +103,8 @@ def pose_confidence(
         count = len(calibration.novelties)
         below = torch.searchsorted(calibration.novelties, confidence.novelty.double())
         familiarity = (count - below).double().add(1.0) / (count + 1.0)
-        same_scene = familiarity > max(_LEAST_FAMILIARITY, 1.0 / (count + 1.0))
+        least = min(_MOST_FALSE_ALARMS, max(_LEAST_FAMILIARITY, 1.0 / (count + 1.0)))
+        same_scene = familiarity > least
     radius = torch.rad2deg(factors[0] * confidence.rotation_scale.double())
     return PoseConfidence(
         radius.clamp(max=180.0),

@@ -75,6 +75,10 @@ def test_familiarity_is_the_share_of_validation_that_is_as_novel():
     found = pose_confidence(Confidence(torch.ones(5), torch.ones(5), novelty), calibration)
     expected = torch.tensor([1.0, 1.0, 0.75, 0.5, 0.25]).double()
     torch.testing.assert_close(found.familiarity, expected)
+    # One in four of the scene's own images is less familiar than three others.
+    assert found.same_scene.all()
+    many = Calibration(*(torch.arange(1.0, 20.0).double() for _ in range(3)))
+    found = pose_confidence(Confidence(torch.ones(5), torch.ones(5), novelty + 11.0), many)
     assert found.same_scene.tolist() == [True, True, True, True, False]
 
 
