@@ -152,7 +152,8 @@ class PoseNetwork(nn.Module):
             return Prediction(pose, confidence=confidence)
         logits = self.viewpoint(features).float()
         if self.mode == "classification":
-            candidates = Pose(*(part.expand(len(image), *part.shape) for part in self.bins.centers))
+            count = image.shape[0]  # len() would be a constant in an exported network
+            candidates = Pose(*(part.expand(count, *part.shape) for part in self.bins.centers))
         else:
             candidates = self._poses_about(self.bins.centers, self.bins.spread_m, features)
         with torch.autocast(image.device.type, enabled=False):
