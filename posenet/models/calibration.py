@@ -87,18 +87,11 @@ def pose_confidence(
     Raises:
         ValueError: The level is out of range.
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level: expected a share in (0, 1), got {level}")
+    factors = radius_factors(calibration, level)
     if calibration is None:
-        # The distance has a gamma distribution of shape 3; so has the angle while it is small.
-        factors = (float(gammaincinv(3.0, level)),) * 2
         familiarity = torch.full_like(confidence.novelty, math.nan, dtype=torch.float64)
         same_scene = torch.ones_like(familiarity, dtype=torch.bool)
     else:
-        factors = (
-            conformal_quantile(calibration.rotation_ratios, level),
-            conformal_quantile(calibration.translation_ratios, level),
-        )
         count = len(calibration.novelties)
         below = torch.searchsorted(calibration.novelties, confidence.novelty.double())
         familiarity = (count - below + 1.0) / (count + 1.0)
@@ -109,6 +102,27 @@ def pose_confidence(
         factors[1] * confidence.translation_scale.double(),
         familiarity,
         same_scene,
+    )
+
+
+def radius_factors(calibration: Calibration | None, level: float) -> tuple[float, float]:
+    """By what the scales of rotation and translation are multiplied for radii of a level.
+
+    Args:
+        calibration: As of :func:`pose_confidence`.
+        level: Share of truths that the radii shall hold, in (0, 1).
+
+    Raises:
+        ValueError: The level is out of range.
+    """
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level: expected a share in (0, 1), got {level}")
+    if calibration is None:
+        # The distance has a gamma distribution of shape 3; so has the angle while it is small.
+        return (float(gammaincinv(3.0, level)),) * 2
+    return (
+        conformal_quantile(calibration.rotation_ratios, level),
+        conformal_quantile(calibration.translation_ratios, level),
     )
 
 

@@ -46,6 +46,14 @@ class Checkpoint(NamedTuple):
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     calibration: Calibration | None = None
 
+    @property
+    def camera(self) -> Intrinsics:
+        """The pinhole camera whose images the network knows, at the size of its images."""
+        data = self.config.data
+        if data.camera is not None:
+            return Intrinsics(*data.camera, data.width, data.height)
+        return self.intrinsics.resized(data.width, data.height)
+
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint under a temporary name and rename it when it is whole."""
