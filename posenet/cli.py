@@ -159,9 +159,34 @@ def build_parser() -> argparse.ArgumentParser:
 
     verb = _add(verbs, "predict", _predict, "poses of images that have none")
     verb.add_argument("run_folder", metavar="RUN", type=Path, help="run folder or checkpoint file")
-    verb.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="images or folders")
     verb.add_argument(
-        "--format", default="json", help="json (a line each), csv, or tum (camera-to-world, xyzw)"
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="images, folders, patterns ('room/**/*.jpg'), videos, or a webcam (camera:0)",
+    )
+    verb.add_argument(
+        "--format",
+        default="json",
+        help="json (a line each), csv, tum, visloc, colmap or transforms",
+    )
+    verb.add_argument(
+        "--output", type=Path, help="file, or folder of colmap, to make (lines go to stdout)"
+    )
+    verb.add_argument("--force", action="store_true", help="replace --output and --overlay")
+    frames = verb.add_mutually_exclusive_group()
+    frames.add_argument(
+        "--every", metavar="SECONDS", type=float, help="of a video, one frame every so often"
+    )
+    frames.add_argument("--stride", metavar="N", type=int, help="of a video, every N-th frame (1)")
+    verb.add_argument(
+        "--smooth", metavar="SECONDS", type=float, help="smooth a video over about so long (not)"
+    )
+    verb.add_argument(
+        "--overlay",
+        metavar="FILE",
+        type=Path,
+        help="draw the images with a map: a .mp4 or .png file, or a folder",
     )
     verb.add_argument("--batch-size", type=int, default=32, help="images in memory at a time (32)")
     verb.add_argument(
@@ -301,18 +326,21 @@ def _compare(options: argparse.Namespace, _: list[str]) -> int:
 
 def _predict(options: argparse.Namespace, _: list[str]) -> int:
     from posenet.geometry import Intrinsics
-    from posenet.inference.output import write_poses
+    from posenet.inference.predict import PredictOptions, run_predict
+    from posenet.inference.video import Sampling
 
-    intrinsics = Intrinsics(*options.intrinsics) if options.intrinsics else None
-    unreadable = write_poses(
-        options.run_folder,
-        options.paths,
-        options.format,
-        sys.stdout,
-        options.batch_size,
-        options.hypotheses,
-        intrinsics,
+    wanted = PredictOptions(
+        format_name=options.format,
+        output=options.output,
+        force=options.force,
+        batch_size=options.batch_size,
+        hypotheses=options.hypotheses,
+        intrinsics=Intrinsics(*options.intrinsics) if options.intrinsics else None,
+        sampling=Sampling(1 if options.stride is None else options.stride, options.every),
+        smooth_s=options.smooth,
+        overlay=options.overlay,
     )
+    unreadable = run_predict(options.run_folder, options.paths, sys.stdout, wanted)
     return 1 if unreadable else 0
 
 

@@ -12,7 +12,7 @@ from posenet.config import AugmentConfig, Config, DataConfig, ModelConfig, Optim
 from posenet.datasets.toy_room import write_toy_room
 from posenet.errors import CheckpointError, DataError
 from posenet.evaluation.evaluate import MEAN, NEAREST, evaluate, format_evaluation
-from posenet.inference.output import write_poses
+from posenet.inference.predict import PredictOptions, run_predict
 from posenet.progress import report_progress, say
 from posenet.training.run import train
 
@@ -88,7 +88,7 @@ def run_demo(output: Path, seed: int) -> None:
     print(format_evaluation(evaluation.summary))
     say("4/4  and asked for the pose of three images")
     images = sorted((room / "seq-07").glob("*.color.*"))[::40][:3]
-    write_poses(output, images, "json", sys.stdout)
+    run_predict(output, images, sys.stdout, PredictOptions())
     say(_closing_words(output, evaluation.summary, time.monotonic() - started))
 
 

@@ -1,5 +1,6 @@
 """Putting what was written into its place: nothing of anybody's is lost on the way."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from posenet.conversion.sidecars import NAMES, TIMES, is_sidecar, sidecar
@@ -57,14 +58,7 @@ def place_folder(staged: Path, destination: Path) -> None:
     if not destination.exists():
         staged.rename(destination)
         return
-    new = set(list_below(staged))
-    other = [path for path in list_below(destination) if path not in new and not is_sidecar(path)]
-    if other:
-        raise UsageError(
-            f"{destination}: expected only files that are replaced, found {other[0]}"
-            f"{f' and {len(other) - 1} others' if len(other) > 1 else ''}; give another name, or "
-            "remove the folder yourself"
-        )
+    require_replaceable(destination, list_below(staged))
     replaced = staged.with_name(f"{staged.name}.replaced")
     destination.rename(replaced)
     try:
@@ -72,6 +66,22 @@ def place_folder(staged: Path, destination: Path) -> None:
     except BaseException:  # also Ctrl-C: the old folder must not go with the temporary one
         replaced.rename(destination)
         raise
+
+
+def require_replaceable(destination: Path, files: Iterable[str | Path]) -> None:
+    """Refuse a folder that holds something else than files of these names below it.
+
+    Raises:
+        UsageError: It does.
+    """
+    new = {Path(file) for file in files}
+    other = [path for path in list_below(destination) if path not in new and not is_sidecar(path)]
+    if other:
+        raise UsageError(
+            f"{destination}: expected only files that are replaced, found {other[0]}"
+            f"{f' and {len(other) - 1} others' if len(other) > 1 else ''}; give another name, or "
+            "remove the folder yourself"
+        )
 
 
 def list_below(folder: Path) -> list[Path]:

@@ -30,6 +30,7 @@ INVALID_DEPTH_MM = 65535
 FULL_FRAME_DIAGONAL_MM = 43.2666
 _FOCAL_35_MM = ExifTags.Base.FocalLengthIn35mmFilm
 CACHE_FORMAT = 4
+UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's errors
 _DECODED_AHEAD = 32  # images
 _FAULT_AROUND = 65536  # bytes; Linux's default
 
@@ -47,8 +48,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return upright_rgb(image)
+    except UNDECODABLE as error:
         # An error of the file system has a reason that is worth more than its number.
         reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "")
         raise DataError(
@@ -57,21 +58,28 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ) from error
 
 
-def exif_focal_px(path: Path) -> float | None:
+def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an image, (height, width, 3), turned as its EXIF says."""
+    return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def exif_focal_px(image: Path | Image.Image) -> float | None:
     """Focal length in pixels by an image's EXIF, good to some percent; None where it has none.
 
     From the 35 mm equivalent, which compares diagonals of images (CIPA DCG-001).
     """
+    if isinstance(image, Path):
+        try:
+            with Image.open(image) as opened:
+                return exif_focal_px(opened)
+        except UNDECODABLE:
+            return None  # read_image says what is wrong with it
     try:
-        with Image.open(path) as image:
-            equivalent = image.getexif().get_ifd(ExifTags.IFD.Exif).get(_FOCAL_35_MM)
-            diagonal = float(np.hypot(*image.size))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None  # read_image says what is wrong with it
-    try:
-        focal = float(equivalent)
-    except (TypeError, ValueError, ZeroDivisionError):
+        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
+        focal = float(exif.get(_FOCAL_35_MM))
+    except (OSError, SyntaxError, TypeError, ValueError, ZeroDivisionError):
         return None
+    diagonal = float(np.hypot(*image.size))
     return focal / FULL_FRAME_DIAGONAL_MM * diagonal if 0.0 < focal < 10_000.0 else None
 
 
@@ -351,7 +359,7 @@ class _Build(NamedTuple):
                 return error
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the lock
-            decoded = _in_order(pool, decode, self.frames)
+            decoded = map_in_order(pool, decode, self.frames)
             for index, found in enumerate(decoded):
                 row, digest = (nothing, "") if isinstance(found, DataError) else found
                 file.write(np.ascontiguousarray(row, dtype).tobytes())
@@ -383,15 +391,18 @@ class _Build(NamedTuple):
         raise DataError(first)
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]
+def map_in_order(
+    pool: ThreadPoolExecutor,
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    ahead: int = _DECODED_AHEAD,
 ) -> Iterator[Any]:
     """Results in order, never more than a few ahead: ``pool.map`` would hold all of them."""
     waiting: deque[Future[Any]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) >= _DECODED_AHEAD:
+            if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -10,7 +10,9 @@ from scipy import stats
 
 from posenet.datasets.images import read_image
 from posenet.evaluation.metrics import PoseErrors, bootstrap_mean
-from posenet.inference.localizer import Image, Localizer, find_images
+from posenet.inference.localizer import Localizer
+from posenet.inference.photos import Pixels
+from posenet.inference.sources import find_images
 from posenet.models.calibration import LEVEL, PoseConfidence
 from posenet.models.network import Prediction
 
@@ -168,7 +170,7 @@ def _rank_correlation(radius: NDArray[np.float64], error: NDArray[np.float64]) -
     return float(stats.spearmanr(radius, error).statistic)
 
 
-def _cut(image: Image, localizer: Localizer) -> Image:
+def _cut(image: Pixels, localizer: Localizer) -> Pixels:
     """The middle of an image, of the training images' proportions."""
     height, width = image.shape[:2]
     camera = localizer.camera

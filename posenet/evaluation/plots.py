@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from posenet.evaluation.metrics import PoseErrors
-from posenet.geometry import Pose
+from posenet.geometry import Pose, top_down_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,27 +170,6 @@ def plot_training_curves(path: str | Path, rows: Sequence[Mapping[str, float]]) 
         panels[1].set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     save_figure(figure, path)
-
-
-def top_down_axes(train: Pose) -> Array:
-    """World directions of the right and the up of a picture taken from above, (2, 3).
-
-    Args:
-        train: Poses of shape (M,), M > 0. "Above" is the mean of their cameras' -y axes; where
-            those cancel, the direction in which the camera centres vary least.
-    """
-    up = -_numpy(train.rotation)[:, :, 1].mean(axis=0)
-    centers = _numpy(train.translation)
-    spread = np.cov((centers - centers.mean(axis=0)).T, ddof=0)
-    if np.linalg.norm(up) < 0.1:
-        up = np.linalg.eigh(spread)[1][:, 0]
-    up /= np.linalg.norm(up)
-    flat = np.eye(3) - np.outer(up, up)
-    # Pushing the up direction to the bottom of the spectrum keeps it out of the largest extent,
-    # even if all centres coincide.
-    right = np.linalg.eigh(flat @ spread @ flat - (np.trace(spread) + 1.0) * np.outer(up, up))[1]
-    right = right[:, -1] * (1.0 if right[np.abs(right[:, -1]).argmax(), -1] > 0 else -1.0)
-    return np.stack((right, np.cross(up, right)))
 
 
 def _draw_cdf(panel: "Axes", name: str, errors: Array, unit: str, limit: float, row: int) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from posenet.evaluation.plots import PALETTE, Array, make_figure, save_figure, top_down_axes
+from posenet.evaluation.plots import PALETTE, Array, make_figure, save_figure
 from posenet.evaluation.viewpoints import ViewpointEvaluation, calibration_groups
-from posenet.geometry import Pose
+from posenet.geometry import Pose, top_down_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

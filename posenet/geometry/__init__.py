@@ -15,7 +15,13 @@ from posenet.geometry.geodesic import (
     quaternion_distance,
     quaternion_geodesic_distance,
 )
-from posenet.geometry.poses import Pose, pose_from_matrix, stack_poses, translation_distance
+from posenet.geometry.poses import (
+    Pose,
+    pose_from_matrix,
+    stack_poses,
+    top_down_axes,
+    translation_distance,
+)
 from posenet.geometry.rotations import (
     REPRESENTATIONS,
     canonical_quaternion,
@@ -61,5 +67,6 @@ __all__ = [
     "rotation_to_rotvec",
     "squared_pose_distance",
     "stack_poses",
+    "top_down_axes",
     "translation_distance",
 ]

@@ -2,10 +2,14 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from posenet.geometry.rotations import project_to_rotation
+
+Array = NDArray[np.float64]
 
 
 class Pose(NamedTuple):
@@ -60,6 +64,27 @@ def stack_poses(poses: list[Pose]) -> Pose:
 def translation_distance(translation_a: Tensor, translation_b: Tensor) -> Tensor:
     """Euclidean distance of camera centres (..., 3), in their unit, (...)."""
     return torch.linalg.vector_norm(translation_a - translation_b, dim=-1)
+
+
+def top_down_axes(train: Pose) -> Array:
+    """World directions of the right and the up of a picture taken from above, (2, 3).
+
+    Args:
+        train: Poses of shape (M,), M > 0. "Above" is the mean of their cameras' -y axes; where
+            those cancel, the direction in which the camera centres vary least.
+    """
+    up = -train.rotation.detach().cpu().double().numpy()[:, :, 1].mean(axis=0)
+    centers = train.translation.detach().cpu().double().numpy()
+    spread = np.cov((centers - centers.mean(axis=0)).T, ddof=0)
+    if np.linalg.norm(up) < 0.1:
+        up = np.linalg.eigh(spread)[1][:, 0]
+    up /= np.linalg.norm(up)
+    flat = np.eye(3) - np.outer(up, up)
+    # Pushing the up direction to the bottom of the spectrum keeps it out of the largest extent,
+    # even if all centres coincide.
+    right = np.linalg.eigh(flat @ spread @ flat - (np.trace(spread) + 1.0) * np.outer(up, up))[1]
+    right = right[:, -1] * (1.0 if right[np.abs(right[:, -1]).argmax(), -1] > 0 else -1.0)
+    return np.stack((right, np.cross(up, right)))
 
 
 def _homogeneous(rotation: Tensor, translation: Tensor) -> Tensor:

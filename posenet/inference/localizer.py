@@ -1,69 +1,91 @@
 """Poses of new images from a trained network."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from posenet.datasets.images import IMAGE_SUFFIXES, exif_focal_px, read_image
+from posenet.datasets.images import map_in_order
 from posenet.datasets.resampling import resample_image
 from posenet.errors import DataError, UsageError
-from posenet.geometry import Intrinsics, Pose
+from posenet.geometry import Distortion, Intrinsics, Pose
+from posenet.inference.cameras import ImageCamera, camera_of
+from posenet.inference.photos import (
+    ImageLike,
+    Photo,
+    Pixels,
+    Unreadable,
+    read_photo,
+    read_photos,
+)
 from posenet.models.calibration import LEVEL, PoseConfidence, pose_confidence
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from posenet.models.network import Confidence, Prediction, to_float
 
-Image = NDArray[np.uint8]
-Tuple = TypeVar("Tuple", Pose, Confidence)
+Tuple = TypeVar("Tuple", Pose, Confidence, PoseConfidence)
 
-# EXIF rounds to whole millimetres of 35 mm film, and a lens breathes.
-_SAME_FOCAL = 0.1
+_WORKERS = min(4, os.cpu_count() or 1)  # threads that decode and resample
 
 
 class Hypotheses(NamedTuple):
-    """The most probable viewpoint bins of an image, and the pose if one of them is right.
+    """The most probable viewpoint bins of images, and the pose if one of them is right.
 
     Attributes:
-        probability: Of each bin, (H,), falling; with all other bins they sum to 1. They come from
-            the network as it was trained, and have not been calibrated.
-        poses: Pose in each bin, (H,), float64.
+        probability: Of each bin, (..., H), falling; with all other bins they sum to 1. They come
+            from the network as it was trained, and have not been calibrated.
+        poses: Pose in each bin, (..., H), float64.
     """
 
     probability: Tensor
     poses: Pose
 
 
-CameraSource = Literal["given", "training", "exif", "guessed"]
+class Localization(NamedTuple):
+    """All that the network says of N images.
 
+    Attributes:
+        pose: Where they were taken, (N,), float64.
+        confidence: How sure each pose is, (N,); None for a network without it.
+        hypotheses: Their most probable bins, (N, H), where they were asked for.
+    """
 
-class ImageCamera(NamedTuple):
-    """The camera that took an image, and where that is known from."""
-
-    intrinsics: Intrinsics
-    source: CameraSource
+    pose: Pose
+    confidence: PoseConfidence | None = None
+    hypotheses: Hypotheses | None = None
 
 
 class Localized(NamedTuple):
-    """What became of one image file.
+    """What became of one image.
 
     Attributes:
-        path: The file.
+        name: What it is called.
         pose: Its pose, float64; None when it could not be read.
         error: Why not, in one line.
-        camera: Where its camera was taken from; None when it could not be read.
-        hypotheses: Where they were asked for.
+        camera: Which camera took it; None when it could not be read.
+        confidence: How sure the network's pose is, (); None for a network without it.
+        hypotheses: Where they were asked for, (H,).
+        recording: The video or the webcam it is a frame of; None for a single image.
+        time_s: Seconds since the recording began.
+        raw: The network's own pose, where ``pose`` is a smoothed one.
+        picture: Where pictures were asked for.
     """
 
-    path: Path
+    name: str
     pose: Pose | None
     error: str | None = None
-    camera: CameraSource | None = None
+    camera: ImageCamera | None = None
+    confidence: PoseConfidence | None = None
     hypotheses: Hypotheses | None = None
+    recording: str | None = None
+    time_s: float | None = None
+    raw: Pose | None = None
+    picture: Pixels | None = None
 
 
 class Localizer:
@@ -90,29 +112,51 @@ class Localizer:
 
     def predict(
         self,
-        images: Image | str | Path | Iterable[Image | str | Path],
+        images: ImageLike | Iterable[ImageLike],
         batch_size: int = 32,
         intrinsics: Intrinsics | None = None,
     ) -> Pose:
-        """Poses of images.
-
-        Args:
-            images: RGB arrays (height, width, 3) of bytes, or paths of image files; one, or many.
-            batch_size: Images in memory at a time.
-            intrinsics: The camera that took them, at any size; when omitted, see :meth:`fit`.
+        """Poses of images: :meth:`localize`, when the poses are all you want.
 
         Returns:
             Float64 poses in the order of the images, rotation (N, 3, 3), translation (N, 3).
 
         Raises:
             DataError: An image cannot be read.
+            TypeError: Something is no image.
         """
-        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
-            images = [images]
-        fitted = (self._read(image, intrinsics) for image in images)
-        return self.predict_fully(fitted, batch_size).pose
+        return self.localize(images, batch_size=batch_size, intrinsics=intrinsics).pose
 
-    def predict_fully(self, images: Iterable[Image], batch_size: int = 32) -> Prediction:
+    def localize(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        hypotheses: int = 0,
+        batch_size: int = 32,
+        intrinsics: Intrinsics | None = None,
+    ) -> Localization:
+        """Poses of images, and what else the network says of each.
+
+        Args:
+            images: Paths of files, arrays (height, width, 3) of bytes, tensors (3, height, width),
+                images of Pillow; one or many, see :func:`posenet.inference.photos.read_photos`.
+            hypotheses: How many of the most probable poses to give; 0 for none.
+            batch_size: Images in memory at a time.
+            intrinsics: The camera that took them, at any size; when omitted, see
+                :func:`posenet.inference.cameras.camera_of`.
+
+        Raises:
+            DataError: An image cannot be read.
+            TypeError: Something is no image.
+            UsageError: The network has no viewpoint bins, or not as many.
+        """
+        if hypotheses:
+            self.require_bins(hypotheses)
+        photos = read_photos(images)
+        fitted = (self.fit(p.pixels, self.camera_of(p, intrinsics).intrinsics) for p in photos)
+        prediction = self.predict_fully(fitted, batch_size)
+        return self._conclude(prediction, hypotheses)
+
+    def predict_fully(self, images: Iterable[Pixels], batch_size: int = 32) -> Prediction:
         """Poses and, of a network with viewpoint bins, all it knows of each bin.
 
         Args:
@@ -129,23 +173,6 @@ class Localizer:
             parts = [self._predict(np.zeros((0, data.height, data.width, 3), np.uint8))]
         return _join_predictions(parts)
 
-    def predict_hypotheses(
-        self, image: Image | str | Path, count: int, intrinsics: Intrinsics | None = None
-    ) -> Hypotheses:
-        """The most probable poses of one image, best first.
-
-        Args:
-            image: RGB array (height, width, 3) of bytes, or the path of an image file.
-            count: How many, from 1 to the number of viewpoint bins.
-            intrinsics: Its camera; when omitted, see :meth:`fit`.
-
-        Raises:
-            DataError: The image cannot be read.
-            UsageError: The network has no viewpoint bins, or not as many.
-        """
-        self.require_bins(count)
-        return _most_probable(self._predict(self._read(image, intrinsics)[None]), count)[0]
-
     def require_bins(self, count: int) -> None:
         """Refuse to give more hypotheses than there are viewpoint bins.
 
@@ -161,56 +188,81 @@ class Localizer:
         if not 1 <= count <= bins:
             raise UsageError(f"hypotheses: expected 1 to {bins}, its viewpoint bins, found {count}")
 
-    def predict_files(
+    def localize_each(
         self,
-        paths: Iterable[Path],
-        batch_size: int = 32,
+        images: Iterable[Path | Photo | Unreadable],
         hypotheses: int = 0,
+        batch_size: int = 32,
         intrinsics: Intrinsics | None = None,
+        picture: Callable[[Pixels], Pixels] | None = None,
     ) -> Iterator[Localized]:
-        """Poses of image files, in their order; an unreadable one does not stop the rest.
+        """Localize images as they come; an unreadable one does not stop the rest.
+
+        A batch and a few images more are in memory at a time. They are decoded and resampled ahead
+        by threads, unless batches are of one image: whoever asks for these does not want to wait
+        for the next one.
 
         Args:
-            paths: Image files.
-            batch_size: Images in memory at a time.
+            images: Image files, or photos.
             hypotheses: How many to add to each; 0 for none.
-            intrinsics: The camera that took them; when omitted, see :meth:`fit`.
+            batch_size: Images that the network sees at a time.
+            intrinsics: The camera that took them; when omitted, see
+                :func:`posenet.inference.cameras.camera_of`.
+            picture: What to keep of the pixels of each; nothing when omitted.
 
         Raises:
             UsageError: The network has no viewpoint bins, or not as many.
         """
         if hypotheses:
             self.require_bins(hypotheses)
-        for batch in _batched(paths, batch_size):
-            results: list[Localized] = []
-            images: list[Image] = []
-            for path in batch:
-                try:
-                    image = read_image(path)
-                    camera = self.camera_of(image, path, intrinsics)
-                except DataError as error:
-                    results.append(Localized(path, None, str(error)))
-                    continue
-                results.append(Localized(path, None, None, camera.source))
-                images.append(self.fit(image, camera.intrinsics))
-            if images:
-                prediction = self._predict(np.stack(images))
-                poses = iter(_singles(prediction.pose))
-                several = iter(_most_probable(prediction, hypotheses) if hypotheses else ())
-                results = [
-                    entry
-                    if entry.error
-                    else entry._replace(pose=next(poses), hypotheses=next(several, None))
-                    for entry in results
-                ]
-            yield from results
 
-    def predict_batch(self, images: Image | Tensor) -> Pose:
+        def prepare(image: Path | Photo | Unreadable) -> tuple[Localized, Pixels | None]:
+            return self._prepare(image, intrinsics, picture)
+
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            prepared = (
+                map(prepare, images)
+                if batch_size == 1
+                else map_in_order(pool, prepare, images, 2 * _WORKERS)
+            )
+            for batch in _batched(prepared, batch_size):
+                fitted = [pixels for _, pixels in batch if pixels is not None]
+                answers = iter(())
+                if fitted:
+                    answers = _singles(self._conclude(self._predict(np.stack(fitted)), hypotheses))
+                for entry, pixels in batch:
+                    yield entry if pixels is None else entry._replace(**next(answers)._asdict())
+
+    def _prepare(
+        self,
+        image: Path | Photo | Unreadable,
+        intrinsics: Intrinsics | None,
+        picture: Callable[[Pixels], Pixels] | None,
+    ) -> tuple[Localized, Pixels | None]:
+        """What is known of an image before the network sees it, and what the network is to see."""
+        if isinstance(image, Unreadable):
+            return Localized(image.name, None, image.error, recording=image.recording), None
+        try:
+            photo = read_photo(image) if isinstance(image, Path) else image
+            camera = self.camera_of(photo, intrinsics)
+        except DataError as error:
+            name = image.name if isinstance(image, Photo) else str(image)
+            return Localized(name, None, str(error)), None
+        known = {"camera": camera, "recording": photo.recording, "time_s": photo.time_s}
+        kept = None if picture is None else picture(photo.pixels)
+        fitted = self.fit(photo.pixels, camera.intrinsics)
+        return Localized(photo.name, None, picture=kept, **known), fitted
+
+    def _conclude(self, prediction: Prediction, hypotheses: int) -> Localization:
+        several = _most_probable(prediction, hypotheses) if hypotheses else None
+        return Localization(prediction.pose, self.confidence(prediction), several)
+
+    def predict_batch(self, images: Pixels | Tensor) -> Pose:
         """Float64 poses of RGB byte images (N, height, width, 3) of the network's own size."""
         return self._predict(images).pose
 
     @torch.inference_mode()
-    def _predict(self, images: Image | Tensor) -> Prediction:
+    def _predict(self, images: Pixels | Tensor) -> Prediction:
         tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
         pose, logits, candidates, confidence = self.network(to_float(tensor))
         return Prediction(
@@ -246,50 +298,16 @@ class Localizer:
             return Intrinsics(*data.camera, data.width, data.height)
         return trained.resized(data.width, data.height)
 
-    def camera_of(
-        self, image: Image, path: Path | None = None, known: Intrinsics | None = None
-    ) -> ImageCamera:
-        """The camera that took an image, as far as that can be told.
+    def camera_of(self, photo: Photo, known: Intrinsics | None = None) -> ImageCamera:
+        """The camera that took an image, see :func:`posenet.inference.cameras.camera_of`."""
+        return camera_of(photo, self.checkpoint.intrinsics, known)
 
-        The known one; else the training camera, if the image has its proportions and EXIF does not
-        say another focal length; else what EXIF says; else a camera of the training camera's focal
-        length for an image of this size, which is a guess.
+    def lens_of(self, intrinsics: Intrinsics) -> Distortion | None:
+        """The lens of a camera: known of the training camera only."""
+        trained = self.checkpoint.intrinsics.resized(intrinsics.width, intrinsics.height)
+        return self.checkpoint.distortion if intrinsics == trained else None
 
-        Args:
-            image: RGB, (H, W, 3).
-            path: Its file.
-            known: Its camera, at any size.
-
-        Raises:
-            DataError: The known camera has other proportions than the image.
-        """
-        height, width = image.shape[:2]
-        if known is not None and not known.has_proportions(width, height):
-            raise DataError(
-                f"{path or 'image'}: expected the proportions of the camera that was given, "
-                f"{known.width}x{known.height}, found {width}x{height}; give each camera's images "
-                "by themselves"
-            )
-        if known is not None:
-            return ImageCamera(known.resized(width, height), "given")
-        trained = self.checkpoint.intrinsics
-        focal = exif_focal_px(path) if path is not None else None
-        if trained.has_proportions(width, height):
-            same = trained.resized(width, height)
-            if focal is None or abs(focal / same.focal_x - 1.0) < _SAME_FOCAL:
-                return ImageCamera(same, "training")
-        if focal is not None:
-            center = (width - 1) / 2, (height - 1) / 2
-            return ImageCamera(Intrinsics(focal, focal, *center, width, height), "exif")
-        if trained.has_proportions(height, width):  # the training camera, held upright or level
-            scale = height / trained.width
-        else:  # the largest size that fits into the training camera's image
-            scale = max(width / trained.width, height / trained.height)
-        center = (width - 1) / 2, (height - 1) / 2
-        guess = Intrinsics(scale * trained.focal_x, scale * trained.focal_y, *center, width, height)
-        return ImageCamera(guess, "guessed")
-
-    def fit(self, image: Image, intrinsics: Intrinsics | None = None) -> Image:
+    def fit(self, image: Pixels, intrinsics: Intrinsics | None = None) -> Pixels:
         """Resample an image to the network's camera; what it has not seen is grey.
 
         Args:
@@ -300,49 +318,32 @@ class Localizer:
             RGB, (height, width, 3) of the network.
         """
         if intrinsics is None:
-            intrinsics = self.camera_of(image).intrinsics
-        trained = self.checkpoint.intrinsics.resized(intrinsics.width, intrinsics.height)
-        # The lens is known with its camera only.
-        distortion = self.checkpoint.distortion if intrinsics == trained else None
-        return resample_image(image, intrinsics, distortion, self.camera)
-
-    def _read(self, image: Image | str | Path, intrinsics: Intrinsics | None) -> Image:
-        path = Path(image) if isinstance(image, str | Path) else None
-        pixels = image if path is None else read_image(path)
-        return self.fit(pixels, self.camera_of(pixels, path, intrinsics).intrinsics)
+            intrinsics = self.camera_of(Photo("image", image)).intrinsics
+        return resample_image(image, intrinsics, self.lens_of(intrinsics), self.camera)
 
 
-def find_images(path: Path) -> list[Path]:
-    """The images of a folder and the folders below it, sorted; any other path is one image.
-
-    Raises:
-        DataError: The folder holds no image.
-    """
-    if not path.is_dir():
-        return [path]
-    # Depth images lie beside colour ones in many datasets and are no photographs.
-    images = sorted(
-        entry
-        for entry in path.rglob("*")
-        if entry.suffix.lower() in IMAGE_SUFFIXES and ".depth." not in entry.name
-    )
-    if not images:
-        raise DataError(f"{path}: holds no image; give an image or a folder of images")
-    return images
-
-
-def _most_probable(prediction: Prediction, count: int) -> list[Hypotheses]:
+def _most_probable(prediction: Prediction, count: int) -> Hypotheses:
     """The best of each image's candidates."""
     probability, index = prediction.logits.softmax(dim=-1).topk(count, dim=-1)
     index = index.unsqueeze(-1)
     rotation = torch.take_along_dim(prediction.candidates.rotation, index.unsqueeze(-1), dim=1)
     translation = torch.take_along_dim(prediction.candidates.translation, index, dim=1)
-    poses = _singles(Pose(rotation, translation))
-    return [Hypotheses(*entry) for entry in zip(probability, poses, strict=True)]
+    return Hypotheses(probability, Pose(rotation, translation))
 
 
-def _singles(poses: Pose) -> list[Pose]:
-    return [Pose(*parts) for parts in zip(poses.rotation, poses.translation, strict=True)]
+def _singles(several: Localization) -> Iterator[Localization]:
+    """Each image by itself."""
+    pose, confidence, hypotheses = several
+    for i in range(len(pose.translation)):
+        yield Localization(
+            _at(pose, i),
+            confidence and _at(confidence, i),
+            hypotheses and Hypotheses(hypotheses.probability[i], _at(hypotheses.poses, i)),
+        )
+
+
+def _at(several: Tuple, index: int) -> Tuple:
+    return type(several)(*(part[index] for part in several))
 
 
 def _join_predictions(parts: Sequence[Prediction]) -> Prediction:

@@ -1,33 +1,76 @@
-"""Predicted poses as text: JSON lines, CSV or TUM."""
+"""Predicted poses as files: lines as they come (json, csv, tum, visloc), or whole files."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from posenet.errors import DataError, UsageError, look_up
-from posenet.geometry import Intrinsics, Pose, rotation_to_quaternion
-from posenet.inference.localizer import Localized, Localizer, find_images
-from posenet.progress import report_progress, say
+from torch import Tensor
+
+from posenet.conversion.pose_files import POSE_FILES
+from posenet.conversion.trajectory import SourceImage, Trajectory, require_different, words
+from posenet.conversion.tum import COLUMNS as TUM_COLUMNS
+from posenet.conversion.tum import NO_TIMES
+from posenet.conversion.writing import write_pose_file
+from posenet.errors import DataError
+from posenet.geometry import Pose, project_to_rotation, rotation_to_quaternion, stack_poses
+from posenet.inference.localizer import Localized, Localizer
+from posenet.progress import say
+
+# Columns of a table, as in the predictions of an evaluation.
+_CONFIDENCE = ("rotation_radius_deg", "translation_radius_m", "familiarity")
+
+Writer = Callable[[Localized, int], None]
+
+
+class Columns(NamedTuple):
+    """What every line of a table has.
+
+    Attributes:
+        timed: A time.
+        confident: A confidence.
+    """
+
+    timed: bool
+    confident: bool
 
 
 class PoseFormat(NamedTuple):
-    """A text format of poses.
+    """A format of predicted poses.
 
     Attributes:
-        header: First line; empty for none.
-        line: From a localized image and its number to a line.
-        hypotheses: Whether a line has room for them.
+        line: From a localized image and its number to a line; None for a format that is written
+            whole at the end, as ``posenet convert`` does.
+        header: The first lines.
+        hypotheses: Whether there is room for them.
+        names: Whether images are told apart by names without spaces.
+        one_recording: Whether it holds one recording, or images without times.
     """
 
-    header: str
-    line: Callable[[Localized, int], str]
+    line: Callable[[Localized, int], str] | None = None
+    header: Callable[[Columns], str] = lambda columns: ""
     hypotheses: bool = False
+    names: bool = False
+    one_recording: bool = False
 
 
 def json_line(localized: Localized, number: int) -> str:
-    """Both directions, spelled out, so that nobody has to guess; hypotheses if there are any."""
-    content = {"file": str(localized.path), **_spelled_out(localized.pose)}
+    """Both directions, spelled out, so that nobody has to guess; and what else is known."""
+    content: dict[str, Any] = {"file": localized.name}
+    if localized.time_s is not None:
+        content["time_s"] = localized.time_s
+    content |= _spelled_out(localized.pose)
+    if localized.confidence is not None:
+        content["confidence"] = {
+            name: value if isfinite(value) else None  # JSON knows no others
+            for name, value in zip(
+                localized.confidence._fields, map(Tensor.item, localized.confidence), strict=True
+            )
+        }
+    if localized.raw is not None:
+        content["raw"] = _spelled_out(localized.raw)
     if localized.hypotheses is not None:
         probability, poses = localized.hypotheses
         each = zip(probability.tolist(), poses.rotation, poses.translation, strict=True)
@@ -56,95 +99,136 @@ def _spelled_out(pose: Pose) -> dict[str, Any]:
 
 def csv_line(localized: Localized, number: int) -> str:
     """Camera-to-world quaternion wxyz and camera centre."""
-    file, pose = str(localized.path), localized.pose
-    quoted = '"' + file.replace('"', '""') + '"' if any(c in file for c in ',"\n') else file
+    file, pose = localized.name, localized.pose
+    quoted = '"' + file.replace('"', '""') + '"' if any(c in file for c in ',"\r\n') else file
     numbers = (*rotation_to_quaternion(pose.rotation).tolist(), *pose.translation.tolist())
-    return ",".join([quoted, *(f"{value:.9f}" for value in numbers)])
+    time = () if localized.time_s is None else (f"{localized.time_s:.6f}",)
+    cells = [quoted, *time, *(f"{value:.9f}" for value in numbers)]
+    if localized.confidence is not None:
+        cells += [f"{float(getattr(localized.confidence, name)):.6g}" for name in _CONFIDENCE]
+    return ",".join(cells)
+
+
+def csv_header(columns: Columns) -> str:
+    """The names of the columns; of a time only where every image has one."""
+    time = ("timestamp",) if columns.timed else ()
+    confidence = _CONFIDENCE if columns.confident else ()
+    pose = ("qw", "qx", "qy", "qz", "center_x", "center_y", "center_z")
+    return ",".join(("file", *time, *pose, *confidence))
 
 
 def tum_line(localized: Localized, number: int) -> str:
-    """``timestamp tx ty tz qx qy qz qw``, camera-to-world; the image's number is the timestamp."""
-    pose = localized.pose
-    w, x, y, z = rotation_to_quaternion(pose.rotation).tolist()
-    numbers = (*pose.translation.tolist(), x, y, z, w)
-    return " ".join([str(number), *(f"{value:.9f}" for value in numbers)])
+    """``timestamp tx ty tz qx qy qz qw``, camera-to-world; else the number is the timestamp."""
+    time_s = number if localized.time_s is None else localized.time_s
+    return _last_line("tum", trajectory_of([localized._replace(time_s=time_s)]))
+
+
+def tum_header(columns: Columns) -> str:
+    """The names of the columns, and whether the timestamps are some."""
+    return f"# {TUM_COLUMNS}" + ("" if columns.timed else f"\n{NO_TIMES}")
+
+
+def visloc_line(localized: Localized, number: int) -> str:
+    """``name qw qx qy qz tx ty tz``, world-to-camera."""
+    return _last_line("visloc", trajectory_of([localized]))
+
+
+def _last_line(name: str, trajectory: Trajectory) -> str:
+    path = Path(name)
+    return POSE_FILES[name].render(trajectory, path)[path].splitlines()[-1]
 
 
 POSE_FORMATS: dict[str, PoseFormat] = {
-    "json": PoseFormat("", json_line, hypotheses=True),
-    "csv": PoseFormat("file,qw,qx,qy,qz,center_x,center_y,center_z", csv_line),
-    "tum": PoseFormat("# timestamp tx ty tz qx qy qz qw", tum_line),
+    "json": PoseFormat(json_line, hypotheses=True),
+    "csv": PoseFormat(csv_line, csv_header),
+    "tum": PoseFormat(tum_line, tum_header, one_recording=True),
+    "visloc": PoseFormat(visloc_line, names=True),
+    "colmap": PoseFormat(names=True),
+    "transforms": PoseFormat(),
 }
 
 
-# Once a call, for the first image of its kind.
-_CAMERA_WARNINGS = {
-    "exif": (
-        "is not of the training camera; its focal length is taken from EXIF, to some percent "
-        "(give a better one with --intrinsics)"
-    ),
-    "guessed": (
-        "has other proportions than the training images; it is padded and its focal length "
-        "guessed, so its pose may be far off (give its camera with --intrinsics)"
-    ),
-}
-
-
-def write_poses(
-    run: Path,
-    paths: Iterable[Path],
-    format_name: str,
-    out: TextIO,
-    batch_size: int = 32,
-    hypotheses: int = 0,
-    intrinsics: Intrinsics | None = None,
-) -> int:
-    """Predict the poses of images and write one line each, as soon as it is known.
+def trajectory_of(entries: Sequence[Localized], localizer: Localizer | None = None) -> Trajectory:
+    """Localized images as what travels between formats of poses.
 
     Args:
-        run: A run folder or a checkpoint file.
-        paths: Images and folders of images.
-        format_name: A row of :data:`POSE_FORMATS`.
-        out: Where the lines go; errors and progress go to stderr.
-        batch_size: Images in memory at a time.
-        hypotheses: How many of the most probable poses to add to each line; 0 for none.
-        intrinsics: The camera of the images; when omitted it is told from each image.
+        entries: Images with a pose.
+        localizer: Given, the trajectory knows the lenses.
+    """
+    times = [entry.time_s for entry in entries]
+    cameras = [entry.camera and entry.camera.intrinsics for entry in entries]
+    lens = localizer.lens_of if localizer is not None else lambda camera: None
+    pose = stack_poses([entry.pose for entry in entries])
+    images = [SourceImage(Path(entry.name), entry.name) for entry in entries]
+    return Trajectory(
+        names=[entry.name for entry in entries],
+        # The network's float32 rotations are none to the digits of a file.
+        pose=Pose(project_to_rotation(pose.rotation), pose.translation),
+        sequences=[entry.recording or str(Path(entry.name).parent) for entry in entries],
+        splits=[None] * len(entries),
+        intrinsics=cameras,
+        distortions=[camera and lens(camera) for camera in cameras],
+        timestamps=None if None in times else times,
+        images=images,
+    )
 
-    Returns:
-        How many paths could not be read.
+
+@contextmanager
+def open_writer(
+    format_name: str,
+    out: TextIO,
+    output: Path | None,
+    timed: bool,
+    localizer: Localizer,
+    force: bool = False,
+) -> Iterator[Writer]:
+    """Where localized images go: each at once, or all when there are no more.
+
+    Args:
+        format_name: A row of :data:`POSE_FORMATS`.
+        out: Where lines go when no output is given.
+        output: File or folder to make; nothing is there, or it may be replaced.
+        timed: Whether every image has a time.
+        localizer: It knows the lens.
+        force: Whether an existing output is replaced.
 
     Raises:
-        PosenetError: The checkpoint or a path cannot be used.
+        PosenetError: A whole file cannot be written.
     """
-    form = look_up(POSE_FORMATS, format_name, "output format")
-    if batch_size < 1:
-        raise UsageError(f"--batch-size: expected at least 1, found {batch_size}")
-    if hypotheses and not form.hypotheses:
-        raise UsageError(f"--hypotheses: a line of {format_name} holds one pose; use --format json")
-    localizer = Localizer.load(run)
-    if hypotheses:
-        localizer.require_bins(hypotheses)
-    unreadable = 0
-    warned: set[str] = set()
-    images: list[Path] = []
-    for path in paths:
-        try:
-            images += find_images(path)
-        except DataError as error:
-            say(f"posenet: error: {error}")
-            unreadable += 1
-    if form.header:
-        print(form.header, file=out)
-    predicted = localizer.predict_files(images, batch_size, hypotheses, intrinsics)
-    with report_progress("predicting") as report:
-        for number, localized in enumerate(predicted):
-            report(number + 1, len(images))
-            if localized.pose is None:
-                say(f"posenet: error: {localized.error}")
-                unreadable += 1
-                continue
-            if localized.camera in _CAMERA_WARNINGS and localized.camera not in warned:
-                say(f"posenet: warning: {localized.path} {_CAMERA_WARNINGS[localized.camera]}")
-                warned.add(localized.camera)
-            print(form.line(localized, number), file=out, flush=True)
-    return unreadable
+    form = POSE_FORMATS[format_name]
+    if form.line is None:
+        kept: list[Localized] = []
+        yield lambda localized, number: kept.append(localized._replace(picture=None))
+        if kept:
+            notes = write_pose_file(trajectory_of(kept, localizer), output, format_name, force)
+            for note in notes:
+                say(f"note: {note}")
+        return
+    named = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
+    with nullcontext(out) if output is None else output.open("w", **named) as file:
+        if header := form.header(Columns(timed, localizer.network.has_confidence)):
+            print(header, file=file, flush=True)
+
+        def write(localized: Localized, number: int) -> None:
+            if header and not timed:  # a column is for all or for none
+                localized = localized._replace(time_s=None)
+            print(form.line(localized, number), file=file, flush=True)
+
+        yield write
+
+
+def require_names(names: Sequence[str], format_name: str) -> None:
+    """Refuse images that a format cannot tell apart by their names, before they are predicted.
+
+    Raises:
+        DataError: One has a space in it, or two are the same.
+    """
+    form = POSE_FORMATS[format_name]
+    try:
+        if form.names:
+            words(names, f"--format {format_name}")
+        elif form.line is None:
+            require_different(names, f"--format {format_name}")
+    except DataError as error:
+        problem = str(error).replace("use --to csv or transforms", "use --format csv or json")
+        raise DataError(problem) from error

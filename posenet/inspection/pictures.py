@@ -10,8 +10,8 @@ from PIL import Image
 
 from posenet.datasets.images import read_image
 from posenet.errors import DataError
-from posenet.evaluation.plots import PALETTE, make_figure, top_down_axes
-from posenet.geometry import Pose
+from posenet.evaluation.plots import PALETTE, make_figure
+from posenet.geometry import Pose, top_down_axes
 from posenet.inspection.evidence import Evidence
 from posenet.inspection.findings import Finding
 

@@ -1,6 +1,5 @@
 """New images reach the network as the training images did, whatever their size."""
 
-import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,33 +12,14 @@ from PIL import ExifTags, Image
 
 from posenet import Localizer
 from posenet.cli import main
-from posenet.config import Config, DataConfig, ModelConfig
-from posenet.datasets.images import read_image
+from posenet.config import Config
 from posenet.datasets.resampling import UNSEEN, resample_image
 from posenet.errors import DataError, UsageError
-from posenet.geometry import Distortion, Intrinsics, Pose, rotation_from_rotvec
-from posenet.inference.localizer import find_images
-from posenet.models.checkpoint import Checkpoint, save_checkpoint
-from posenet.models.network import PoseNetwork
+from posenet.geometry import Distortion, Intrinsics
+from posenet.inference.photos import Photo, Unreadable, read_photo
+from posenet.models.checkpoint import Checkpoint
 
-DATA = DataConfig(width=64, height=48)
-MODEL = ModelConfig(backbone="mobilenet_v3_small", weights="none", mode="regression")
-CAMERA = Intrinsics(525.0, 525.0, 320.0, 240.0, 640, 480)
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    return PoseNetwork(MODEL, DATA).eval()
-
-
-def localizer_for(network, camera=CAMERA):
-    config = Config(data=DATA, model=MODEL)
-    return Localizer(Checkpoint(network, config, camera, "room", 1), "cpu")
-
-
-def picture(width, height, seed=0):
-    return np.random.default_rng(seed).integers(1, 255, (height, width, 3), dtype=np.uint8)
+from .conftest import BINS, CAMERA, DATA, MODEL, localizer_for, picture
 
 
 @pytest.mark.parametrize(
@@ -59,7 +39,9 @@ def picture(width, height, seed=0):
 def test_only_other_proportions_are_padded(network, camera, width, height, padded):
     localizer = localizer_for(network, camera)
     image = picture(width, height)
-    assert localizer.camera_of(image).source == ("guessed" if padded else "training")
+    assert localizer.camera_of(Photo("image", image)).source == (
+        "guessed" if padded else "training"
+    )
     fitted = localizer.fit(image)
     assert fitted.shape == (DATA.height, DATA.width, 3)
     border = (fitted == UNSEEN).all(axis=-1)
@@ -92,51 +74,53 @@ def test_one_image_or_many_arrays_or_files_give_the_same_poses(network, tmp_path
     assert localizer.predict([]).translation.shape == (0, 3)
 
 
-def test_an_unreadable_file_does_not_stop_the_rest(network, tmp_path):
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_an_unreadable_file_does_not_stop_the_rest(network, tmp_path, batch_size):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     cv2.imwrite(str(good), picture(64, 48))
     bad.write_text("no image")
-    results = list(localizer_for(network).predict_files([bad, good, bad, good], batch_size=3))
-    assert [result.pose is None for result in results] == [True, False, True, False]
-    assert [str(bad) in (result.error or "") for result in results] == [True, False, True, False]
-    torch.testing.assert_close(results[1].pose, results[3].pose)
+    frame = Photo("film#1", picture(64, 48, seed=1), recording="film", time_s=0.5)
+    images = [bad, good, bad, frame, good, Unreadable("film", "film: ends early")]
+    localizer = localizer_for(network)
+    results = list(localizer.localize_each(images, batch_size=batch_size))
+    assert [result.pose is None for result in results] == [True, False, True, False, False, True]
+    assert [str(bad) in (result.error or "") for result in results[:3]] == [True, False, True]
+    assert results[5].error == "film: ends early"
+    assert [result.name for result in results[:4]] == [*map(str, (bad, good, bad)), "film#1"]
+    assert (results[3].recording, results[3].time_s) == ("film", 0.5)
+    torch.testing.assert_close(results[1].pose, results[4].pose)
+    for entry, expected in ((results[1], good), (results[3], frame.pixels)):
+        torch.testing.assert_close(entry.pose.translation, localizer.predict(expected)[1][0])
 
 
-def test_images_are_found_in_folders_but_not_depth(tmp_path):
-    for name in ("b/2.JPG", "b/1.png", "b/1.depth.png", "b/notes.txt", "odd.dat"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.name for path in find_images(tmp_path / "b")] == ["1.png", "2.JPG"]
-    assert find_images(tmp_path / "odd.dat") == [tmp_path / "odd.dat"]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: holds no image"):
-        find_images(tmp_path / "empty")
+def test_images_of_single_batches_are_given_back_before_the_next_is_asked_for(network):
+    """A webcam's next image comes later."""
+    asked = []
+
+    def camera():
+        for number in range(3):
+            asked.append(number)
+            yield Photo(str(number), picture(64, 48, number))
+
+    for number, entry in enumerate(localizer_for(network).localize_each(camera(), batch_size=1)):
+        assert (entry.name, asked[-1]) == (str(number), number)
 
 
 # --- hypotheses --------------------------------------------------------------------------------
 
-BINS = 4
 
-
-@pytest.fixture(scope="module")
-def with_bins(tmp_path_factory):
-    """A localizer with viewpoint bins, and its checkpoint."""
-    torch.manual_seed(0)
-    model = dataclasses.replace(MODEL, mode="coarse_to_fine", bins=BINS)
-    network = PoseNetwork(model, DATA).eval()
-    turns = torch.linspace(-1.0, 1.0, 36).reshape(12, 3)
-    network.bins.fit(Pose(rotation_from_rotvec(turns), 3.0 * turns), "pose_kmeans")
-    torch.nn.init.normal_(network.viewpoint[-1].bias)
-    path = tmp_path_factory.mktemp("bins") / "best.pt"
-    checkpoint = Checkpoint(network, Config(data=DATA, model=model), CAMERA, "room", 1)
-    save_checkpoint(path, checkpoint)
-    return Localizer(checkpoint, "cpu"), path
+def at(hypotheses, index):
+    pose = hypotheses.poses
+    return hypotheses._replace(
+        probability=hypotheses.probability[index],
+        poses=pose._replace(rotation=pose.rotation[index], translation=pose.translation[index]),
+    )
 
 
 def test_hypotheses_are_the_most_probable_bins(with_bins):
     localizer, _ = with_bins
     image = picture(640, 480)
-    found = localizer.predict_hypotheses(image, BINS)
+    found = at(localizer.localize(image, BINS).hypotheses, 0)
     assert found.probability.sum() == pytest.approx(1.0)
     assert (found.probability.diff() <= 0).all()
     with torch.inference_mode():
@@ -149,8 +133,11 @@ def test_hypotheses_are_the_most_probable_bins(with_bins):
     torch.testing.assert_close(
         found.poses.translation, prediction.candidates.translation[0, order].double()
     )
-    best = localizer.predict_hypotheses(image, 1)
-    assert torch.equal(best.probability, found.probability[:1])
+    best = localizer.localize([image, picture(640, 480, 1)], 1)
+    assert torch.equal(best.hypotheses.probability[0], found.probability[:1])
+    assert best.hypotheses.poses.rotation.shape == (2, 1, 3, 3)
+    torch.testing.assert_close(best.pose.rotation[:1], localizer.predict(image).rotation)
+    assert localizer.localize(image).hypotheses is None
 
 
 def test_hypotheses_are_written_as_json(with_bins, tmp_path, capsys):
@@ -162,7 +149,7 @@ def test_hypotheses_are_written_as_json(with_bins, tmp_path, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [Path(line["file"]).name for line in lines] == ["a.png", "c.png"]
     for line in lines:
-        expected = localizer.predict_hypotheses(line["file"], 3)
+        expected = at(localizer.localize(line["file"], 3).hypotheses, 0)
         written = line["hypotheses"]
         assert [entry["probability"] for entry in written] == pytest.approx(
             expected.probability.tolist(), rel=1e-4
@@ -189,7 +176,7 @@ def test_hypotheses_that_make_no_sense_are_bad_usage(with_bins, tmp_path, capsys
 
 def test_a_network_without_bins_has_no_hypotheses(network):
     with pytest.raises(UsageError, match=r"predicts one pose; train one with --model.mode coarse"):
-        localizer_for(network).predict_hypotheses(picture(640, 480), 1)
+        localizer_for(network).localize(picture(640, 480), 1)
 
 
 # --- which camera took an image ---------------------------------------------------------------
@@ -205,7 +192,7 @@ def write_photo(path, width, height, focal_35_mm=None):
 
 
 def camera_told(network, path, known=None):
-    return localizer_for(network).camera_of(read_image(path), path, known)
+    return localizer_for(network).camera_of(read_photo(path), known)
 
 
 def test_a_given_camera_is_believed(network, tmp_path):
@@ -279,8 +266,8 @@ def test_a_given_camera_of_other_proportions_is_refused(network, tmp_path):
     known = Intrinsics(500, 500, 319.5, 239.5, 640, 480)
     with pytest.raises(DataError, match=r"proportions of the camera.*640x480, found 480x640"):
         localizer_for(network).predict(paths, intrinsics=known)
-    good, bad = localizer_for(network).predict_files(paths, intrinsics=known)
-    assert good.camera == "given"
+    good, bad = localizer_for(network).localize_each(paths, intrinsics=known)
+    assert good.camera.source == "given"
     assert bad.pose is None
     assert "b.jpg: expected the proportions" in bad.error
 
