@@ -52,3 +52,16 @@ def test_the_loader_benchmark_measures_both_sides(tmp_path):
     found = module.measure(config, argparse.Namespace(images=4, repeats=1, steps=1))
     assert len(found) == 6
     assert all(value > 0.0 for row in found.values() for value in row.values())
+
+
+def test_the_novelty_benchmark_ranks_images_by_either_score():
+    module = load("benchmark_novelty")
+    known = torch.randn(40, 12, generator=torch.Generator().manual_seed(0)) + 3.0
+    strange = -known[:10]
+    for make in (module.density, module.nearest):
+        score = make(known)
+        assert module.auroc(score(strange), score(known)) == 1.0
+        assert module.auroc(score(known[:10]), score(known)) == pytest.approx(0.5, abs=0.2)
+    assert module.nearest(known)(known).abs().max() < 1e-6
+    assert module.auroc(torch.tensor([1.0, 3.0]), torch.tensor([2.0])) == 0.5
+    assert module.auroc(torch.tensor([2.0]), torch.tensor([2.0])) == 0.5

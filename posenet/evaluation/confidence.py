@@ -114,7 +114,7 @@ def measure_other_scene(
     Raises:
         DataError: The folder holds no image, or one that cannot be read.
     """
-    images = (_cut(read_image(path), localizer) for path in find_images(folder))
+    images = (cut_to_camera(read_image(path), localizer) for path in find_images(folder))
     prediction = localizer.predict_fully(localizer.fit(image) for image in images)
     other = prediction.confidence.novelty.numpy()
     ranks = stats.rankdata(np.concatenate((other, novelty)))[: len(other)]
@@ -170,7 +170,7 @@ def _rank_correlation(radius: NDArray[np.float64], error: NDArray[np.float64]) -
     return float(stats.spearmanr(radius, error).statistic)
 
 
-def _cut(image: Pixels, localizer: Localizer) -> Pixels:
+def cut_to_camera(image: Pixels, localizer: Localizer) -> Pixels:
     """The middle of an image, of the training images' proportions."""
     height, width = image.shape[:2]
     camera = localizer.camera

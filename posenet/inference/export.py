@@ -103,11 +103,22 @@ class Exported(NamedTuple):
         path: The file.
         parity: How far it is from the network.
         frames: What it was compared on, in words.
+        unit: Of its camera centres.
     """
 
     path: Path
     parity: Parity
     frames: str
+    unit: str
+
+
+def describe_export(exported: Exported) -> str:
+    """One line on what was written."""
+    path, parity, frames, unit = exported
+    return (
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB, at most {parity.rotation_deg:.1e} deg and "
+        f"{parity.translation_m:.1e} {unit} from the run on {frames}"
+    )
 
 
 def export_run(
@@ -162,7 +173,7 @@ def export_run(
         temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)
-    return Exported(output, parity, frames.words)
+    return Exported(output, parity, frames.words, "m" if checkpoint.metric else "units")
 
 
 def trace(checkpoint: Checkpoint) -> torch.export.ExportedProgram:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
+from torch import Tensor
 
 from posenet.datasets.resampling import is_plain_resize
 from posenet.errors import CheckpointError
@@ -25,7 +26,7 @@ EXPORT_FORMAT = 1
 LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
 _KEYS = (
     *("posenet_format", "posenet_version", "convention", "scene", "epoch", "unit", "origin"),
-    *("input", "camera", "training_camera", "bins", "confidence"),
+    *("input", "camera", "training_camera", "training_poses", "bins", "confidence"),
 )
 CONVENTION = {
     "pose": "camera-to-world: x_world = rotation @ x_camera + translation",
@@ -39,6 +40,7 @@ class Description(NamedTuple):
     """What is known of an exported model, as :class:`posenet.models.checkpoint.Checkpoint` has it.
 
     Attributes:
+        path: Its file.
         camera: The pinhole camera whose images the network knows, at the size of its images.
         intrinsics: The camera of most training images, at their size on disk.
         distortion: Of that camera's lens.
@@ -46,10 +48,14 @@ class Description(NamedTuple):
         epoch: Epochs it was trained for.
         metric: Whether its poses are in metres.
         origin: The place that its network's coordinates count from; its poses do not.
+        mean_pose: Mean of the training poses in the world, ().
+        spread: Root mean square distance of the training positions to their mean.
         bins: Centres of the viewpoint bins in the world, (K,); None without.
+        has_confidence: Whether the model says how sure it is.
         calibration: What validation images taught about its confidence; None without them.
     """
 
+    path: Path
     camera: Intrinsics
     intrinsics: Intrinsics
     distortion: Distortion | None
@@ -57,8 +63,23 @@ class Description(NamedTuple):
     epoch: int
     metric: bool
     origin: tuple[float, float, float]
+    mean_pose: Pose
+    spread: float
     bins: Pose | None
+    has_confidence: bool
     calibration: Calibration | None
+
+    @property
+    def config(self) -> NoReturn:
+        """Settings stay with the run.
+
+        Raises:
+            CheckpointError: Always.
+        """
+        raise CheckpointError(
+            f"{self.path}: an exported model does not know the dataset and the settings it was "
+            "trained with; give the run it was exported from"
+        )
 
 
 def write_metadata(checkpoint: Checkpoint) -> dict[str, str]:
@@ -86,6 +107,11 @@ def write_metadata(checkpoint: Checkpoint) -> dict[str, str]:
         "training_camera": {
             **asdict(checkpoint.intrinsics),
             "distortion": None if distortion is None else asdict(distortion),
+        },
+        "training_poses": {
+            "mean_rotation": checkpoint.mean_pose.rotation.tolist(),
+            "mean_translation": checkpoint.mean_pose.translation.tolist(),
+            "spread": checkpoint.spread,
         },
         "bins": _bins(checkpoint),
         "confidence": _confidence(checkpoint),
@@ -163,8 +189,11 @@ def read_metadata(metadata: Mapping[str, str], path: Path) -> Description:
             )
         training = dict(content["training_camera"])
         distortion = training.pop("distortion")
-        bins, confidence = content["bins"], content["confidence"]
+        poses, bins = content["training_poses"], content["bins"]
+        confidence = content["confidence"]
+        learned = None if confidence is None else confidence["calibration"]
         return Description(
+            path=path,
             camera=Intrinsics(**content["camera"]),
             intrinsics=Intrinsics(**training),
             distortion=None
@@ -174,15 +203,13 @@ def read_metadata(metadata: Mapping[str, str], path: Path) -> Description:
             epoch=content["epoch"],
             metric=content["unit"]["metric"],
             origin=tuple(content["origin"]),
-            bins=None
-            if bins is None
-            else Pose(
-                torch.tensor(bins["rotation"], dtype=torch.float64),
-                torch.tensor(bins["translation"], dtype=torch.float64),
-            ),
+            mean_pose=_pose(poses["mean_rotation"], poses["mean_translation"]),
+            spread=poses["spread"],
+            bins=None if bins is None else _pose(bins["rotation"], bins["translation"]),
+            has_confidence=confidence is not None,
             calibration=None
-            if confidence is None or confidence["calibration"] is None
-            else _calibration(confidence["calibration"]),
+            if learned is None
+            else Calibration(*(_numbers(learned[name]) for name in Calibration._fields)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -191,5 +218,9 @@ def read_metadata(metadata: Mapping[str, str], path: Path) -> Description:
         ) from error
 
 
-def _calibration(values: dict[str, Any]) -> Calibration:
-    return Calibration(*(torch.tensor(values[n], dtype=torch.float64) for n in Calibration._fields))
+def _pose(rotation: list, translation: list) -> Pose:
+    return Pose(_numbers(rotation), _numbers(translation))
+
+
+def _numbers(values: list) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)

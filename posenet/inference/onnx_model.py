@@ -35,6 +35,16 @@ class OnnxModel(NamedTuple):
     session: "onnxruntime.InferenceSession"
     known: Description
 
+    @property
+    def bins(self) -> Pose | None:
+        """Centres of its viewpoint bins, (K,); None without."""
+        return self.known.bins
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether it says how sure it is."""
+        return self.known.has_confidence
+
     def predict(self, images: Tensor) -> Prediction:
         """What it makes of images.
 
@@ -144,19 +154,18 @@ def session_options(threads: int | None = None) -> "onnxruntime.SessionOptions":
     return options
 
 
-def _require_ours(
-    session: "onnxruntime.InferenceSession", known: Description, path: Path
-) -> None:
+def _require_ours(session: "onnxruntime.InferenceSession", known: Description, path: Path) -> None:
     """Refuse a graph that is not what its metadata say.
 
     Raises:
         CheckpointError: It is not.
     """
     wanted = {*POSE_OUTPUTS, *(BIN_OUTPUTS if known.bins is not None else ())}
+    wanted |= {*(CONFIDENCE_OUTPUTS if known.has_confidence else ())}
     inputs = [(entry.name, entry.type, entry.shape[1:]) for entry in session.get_inputs()]
     ours = [(INPUT, "tensor(uint8)", [known.camera.height, known.camera.width, 3])]
     found = {output.name for output in session.get_outputs()}
-    if inputs != ours or found not in (wanted, wanted | set(CONFIDENCE_OUTPUTS)):
+    if inputs != ours or found != wanted:
         raise CheckpointError(
             f"{path}: its inputs and outputs are not what its metadata say; write it again with: "
             "posenet export RUN"

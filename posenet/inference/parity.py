@@ -14,7 +14,8 @@ from posenet.datasets.images import read_image
 from posenet.datasets.loader import load_scene
 from posenet.errors import CheckpointError, PosenetError
 from posenet.geometry import Pose, geodesic_distance, translation_distance
-from posenet.inference.localizer import Localizer, find_images
+from posenet.inference.localizer import Localizer
+from posenet.inference.sources import find_images
 from posenet.models.checkpoint import Checkpoint
 from posenet.models.network import Prediction
 from posenet.progress import report_progress, say
@@ -79,7 +80,9 @@ def compare_models(ours: Answer, theirs: Answer, images: NDArray[np.uint8]) -> P
             found = found.nan_to_num(nan=torch.inf, posinf=torch.inf)
             largest = found.amax(dim=0)
             if (largest[:2] > worst[:2]).any():
-                image = batch.start + int((found[:, :2] / worst[:2].clamp_min(1e-12)).amax(1).argmax())
+                image = batch.start + int(
+                    (found[:, :2] / worst[:2].clamp_min(1e-12)).amax(1).argmax()
+                )
             worst = torch.maximum(worst, largest)
             report(done + 1, len(batches))
     return Parity(*worst.tolist(), image)
@@ -126,7 +129,7 @@ def require_parity(
     Raises:
         CheckpointError: It is too far off.
     """
-    spread = float(checkpoint.network.translation_spread)
+    spread = checkpoint.spread
     if tolerance_m is None:
         unit = max(1.0, spread / 10.0) if checkpoint.metric else spread
         tolerance_m = _TOLERANCE * unit
@@ -139,8 +142,8 @@ def require_parity(
     for found, allowed, what in checks:
         if found > allowed:
             raise CheckpointError(
-                f"{output}: expected the poses of the network to within {allowed:.1e} {what}, found "
-                f"{found:.1e} (image {parity.image + 1}); nothing was written. Allow more with "
+                f"{output}: expected the answers of the network to within {allowed:.1e} {what}, "
+                f"found {found:.1e} (image {parity.image + 1}); nothing was written. Allow more with "
                 "--tolerance-deg or --tolerance-m, or train in another --model.rotation"
             )
 

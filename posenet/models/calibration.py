@@ -94,7 +94,7 @@ def pose_confidence(
     else:
         count = len(calibration.novelties)
         below = torch.searchsorted(calibration.novelties, confidence.novelty.double())
-        familiarity = (count - below + 1.0) / (count + 1.0)
+        familiarity = (count - below).double().add(1.0) / (count + 1.0)
         same_scene = familiarity > max(_LEAST_FAMILIARITY, 1.0 / (count + 1.0))
     radius = torch.rad2deg(factors[0] * confidence.rotation_scale.double())
     return PoseConfidence(

@@ -75,6 +75,7 @@ class FeatureDensity(nn.Module):
         """
         centred = features - self.mean
         inside = centred @ self.directions
-        outside = centred.square().sum(dim=-1) - inside.square().sum(dim=-1)
+        # Not the difference of the two squared lengths, which cancels.
+        outside = (centred - inside @ self.directions.T).square().sum(dim=-1)
         known = (inside.square() / self.variances).sum(dim=-1)
-        return (known + outside.clamp_min(0.0) / self.residual_variance) / features.shape[-1]
+        return (known + outside / self.residual_variance) / features.shape[-1]

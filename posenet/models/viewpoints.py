@@ -146,9 +146,9 @@ def _most_probable(logits: Tensor, candidates: Pose) -> Pose:
     rotation = candidates.rotation.gather(
         -3, index.unsqueeze(-1).expand(*index.shape[:-2], 1, 3, 3)
     ).squeeze(-3)
-    translation = candidates.translation.gather(
-        -2, index.expand(*index.shape[:-2], 1, 3)
-    ).squeeze(-2)
+    translation = candidates.translation.gather(-2, index.expand(*index.shape[:-2], 1, 3)).squeeze(
+        -2
+    )
     return Pose(rotation, translation)
 
 

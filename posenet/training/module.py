@@ -128,13 +128,14 @@ class TrainingModule(lightning.LightningModule):
             )
         with torch.no_grad():
             rotation_deg, translation_m = _errors(prediction.pose, batch.pose)
-        total = terms.total
-        means = self._train_means
-        means["train_loss"].update_mean(terms.total, len(batch.image))  # a mean over the images
+        losses = {"train_loss": terms.total}
         if prediction.confidence is not None:
-            confidence_loss = _confidence_loss(prediction.confidence, rotation_deg, translation_m)
-            means["train_confidence_loss"].update_mean(confidence_loss, len(batch.image))
-            total = total + confidence_loss
+            losses["train_confidence_loss"] = _confidence_loss(
+                prediction.confidence, rotation_deg, translation_m
+            )
+        means = self._train_means
+        for name, value in losses.items():
+            means[name].update_mean(value, len(batch.image))  # each is a mean over the images
         means["train_rotation_deg"].update_values(rotation_deg)
         means["train_translation_m"].update_values(translation_m)
         if self.trainer.is_last_batch:
@@ -142,7 +143,8 @@ class TrainingModule(lightning.LightningModule):
             values = {name: mean.reduce().mean.float() for name, mean in means.items()}
             self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
         return {
-            "loss": total,
+            "loss": sum(losses.values()),
+            **{name: value.detach() for name, value in losses.items()},
             "rotation_deg": rotation_deg.mean(),
             "translation_m": translation_m.mean(),
         }

@@ -10,14 +10,17 @@ import signal
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from posenet import Localizer
 from posenet.cli import main
 from posenet.config import DataConfig, LossConfig, ModelConfig, OptimizationConfig, load_config
 from posenet.datasets.formats import FORMATS
+from posenet.datasets.images import read_image
 from posenet.datasets.toy_room import write_toy_room
 from posenet.evaluation.baselines import mean_pose
 from posenet.evaluation.evaluate import MEAN, NEAREST
@@ -370,7 +373,7 @@ def test_evaluation_has_the_documented_keys(evaluated):
     errors = {f"{a}_{b}" for a in ("median", "mean") for b in ("translation_m", "rotation_deg")}
     flat = {"frames", *errors, *recalls}
     about = {"scene", "split", "checkpoint", "epoch", "intervals_95", "sequences", "baselines"}
-    about |= {"metric", "scene_size"}
+    about |= {"metric", "scene_size", "confidence"}
     assert summary.keys() == flat | about
     assert (summary["scene"], summary["split"]) == ("room", "test")
     assert summary["checkpoint"] == "best.pt"
@@ -417,7 +420,7 @@ def test_baselines_know_all_frames_that_are_not_for_testing(evaluated, room):
 
 
 def test_evaluation_draws_pictures(trained, evaluated):
-    for name in ("error_cdf.png", "trajectory.png"):
+    for name in ("error_cdf.png", "trajectory.png", "confidence.png"):
         content = (trained.folder / name).read_bytes()
         assert content.startswith(PNG)
         assert len(content) > 5000
@@ -435,7 +438,56 @@ def test_evaluation_prints_a_table_for_people(trained, tmp_path):
         "predictions.csv",
         "error_cdf.png",
         "trajectory.png",
+        "confidence.png",
     }
+
+
+def test_evaluation_says_whether_the_confidence_held(trained, evaluated, predictions, room):
+    summary = json.loads(evaluated.out)["confidence"]
+    assert summary["calibration_frames"] == FRAMES
+    for kind, unit in (("rotation", "deg"), ("translation", "m")):
+        error, radius = (
+            np.array([float(row[f"{kind}_{name}_{unit}"]) for row in predictions])
+            for name in ("error", "radius")
+        )
+        assert summary[f"{kind}_coverage"] == pytest.approx((error <= radius).mean())
+        assert summary[f"median_{kind}_radius_{unit}"] == pytest.approx(np.median(radius), rel=1e-4)
+        by_level = summary[f"{kind}_coverage_by_level"]
+        assert by_level == sorted(by_level)
+        assert by_level[summary["levels"].index(0.9)] == summary[f"{kind}_coverage"]
+    familiarity = np.array([float(row["familiarity"]) for row in predictions])
+    assert ((familiarity > 0) & (familiarity <= 1)).all()
+    assert summary["flagged"] == pytest.approx((familiarity <= 1 / (FRAMES + 1) + 1e-6).mean())
+
+
+def test_calibration_is_of_the_validation_frames(trained, room):
+    for name in ("best.pt", "last.pt"):
+        localizer = Localizer.load(trained.folder / "checkpoints" / name)
+        images = sorted((room / VALIDATION).glob("*.color.*"))
+        prediction = localizer.predict_fully(localizer.fit(read_image(path)) for path in images)
+        truth = torch.from_numpy(true_poses(room, VALIDATION))
+        distance = (prediction.pose.translation - truth[:, :3, 3]).norm(dim=1)
+        ratios = (distance / prediction.confidence.translation_scale).sort().values
+        found = localizer.checkpoint.calibration
+        torch.testing.assert_close(found.translation_ratios, ratios, rtol=1e-4, atol=1e-6)
+        novelties = prediction.confidence.novelty.sort().values
+        torch.testing.assert_close(found.novelties, novelties, rtol=1e-3, atol=1e-4)
+
+
+def test_images_of_another_place_are_measured(trained, tmp_path):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        cv2.imwrite(str(other / f"{i}.png"), rng.integers(0, 255, (90, 160, 3), dtype=np.uint8))
+    output = tmp_path / "out"
+    answer = posenet("evaluate", trained.folder, "--other-scene", other, "--output", output)
+    assert answer.code == 0, answer.err
+    found = json.loads((output / "evaluation.json").read_text())["confidence"]["other_scenes"]
+    assert found.keys() == {str(other)}
+    assert found[str(other)]["images"] == 3
+    assert 0.0 <= found[str(other)]["auroc"] <= 1.0
+    assert f"of 3 images in {other}" in answer.out
 
 
 @pytest.mark.parametrize(("split", "sequence"), [("train", TRAIN), ("validation", VALIDATION)])
@@ -891,3 +943,18 @@ def test_a_scene_without_scale_is_measured_relative_to_its_size(
     )
     assert not any(key.startswith("recall_") for key in summary)
     assert not any(key.startswith("recall_") for key in summary["intervals_95"])
+
+
+def test_a_run_without_confidence_or_validation(train, room, tmp_path):
+    run = tmp_path / "plain"
+    assert train(run, model__confidence=False, optimization__epochs=1).code == 0
+    assert "confidence" not in posenet("evaluate", run).out
+    assert not (run / "confidence.png").exists()
+    answer = posenet("evaluate", run, "--other-scene", room)
+    assert answer.code == 2
+    assert "says nothing of other scenes" in answer.err
+    run = tmp_path / "unvalidated"
+    assert train(run, data__validation="none", optimization__epochs=1).code == 0
+    assert load_checkpoint(run / "checkpoints" / "last.pt").calibration is None
+    answer = posenet("evaluate", run)
+    assert "not calibrated, for want of validation frames" in answer.out

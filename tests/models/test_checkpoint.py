@@ -10,6 +10,7 @@ import torch
 from posenet.config import Config, DataConfig, ModelConfig
 from posenet.errors import CheckpointError
 from posenet.geometry import Distortion, Intrinsics
+from posenet.models.calibration import Calibration
 from posenet.models.checkpoint import (
     CHECKPOINT_FORMAT,
     CONVENTION,
@@ -55,6 +56,30 @@ def test_what_is_saved_comes_back(checkpoint, path):
             checkpoint.network(image).pose, loaded.network(image).pose, strict=True
         ):
             assert torch.equal(ours, theirs)
+
+
+def test_calibration_comes_back(checkpoint, tmp_path):
+    calibration = Calibration(*(torch.rand(7, dtype=torch.float64) for _ in range(3)))
+    path = tmp_path / "calibrated.pt"
+    save_checkpoint(path, checkpoint._replace(calibration=calibration))
+    found = load_checkpoint(path).calibration
+    for ours, theirs in zip(calibration, found, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_checkpoint_of_format_1_has_no_confidence(checkpoint, tmp_path):
+    """As they were written before networks had it."""
+    path = tmp_path / "old.pt"
+    config = replace(CONFIG, model=replace(CONFIG.model, confidence=False))
+    network = PoseNetwork(config.model, config.data).eval()
+    save_checkpoint(path, checkpoint._replace(network=network, config=config))
+    content = torch.load(path, weights_only=True)
+    del content["calibration"], content["config"]["model"]["confidence"]
+    torch.save({**content, "format": 1}, path)
+    loaded = load_checkpoint(path)
+    assert loaded.calibration is None
+    with torch.inference_mode():
+        assert loaded.network(torch.rand(1, 3, 48, 64)).confidence is None
 
 
 def test_a_checkpoint_does_not_need_the_weights_it_started_from(checkpoint, tmp_path):

@@ -256,3 +256,53 @@ def test_pretrained_statistics_stay_while_the_weights_learn(tmp_path, share, cop
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(UsageError, match=message):
         make_network(**settings)
+
+
+# --- confidence -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["regression", "classification", "coarse_to_fine"])
+def test_confidence_has_positive_scales_and_teaches_nothing_else(mode):
+    network = make_network(mode=mode, bins=3)
+    network.translation_spread.fill_(7.0)
+    confidence = network(random_images(5)).confidence
+    assert confidence.rotation_scale.shape == confidence.translation_scale.shape == (5,)
+    assert (confidence.rotation_scale > 0).all()
+    assert (confidence.translation_scale > 0).all()
+    assert all(part.dtype == torch.float32 for part in confidence)
+    # Translations are told in units of the scene.
+    assert 0.1 < float((confidence.translation_scale / confidence.rotation_scale).median() / 7) < 10
+    (confidence.rotation_scale.sum() + confidence.novelty.sum()).backward()
+    taught = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is not None}
+    assert taught == {"confidence"}
+
+
+def test_scales_stay_finite_and_positive_whatever_the_head_says():
+    network = make_network()
+    for bias in (-1e4, 1e4):
+        nn.init.constant_(network.confidence[-1].bias, bias)
+        confidence = network(random_images()).confidence
+        for scale in (confidence.rotation_scale, confidence.translation_scale):
+            assert scale.isfinite().all()
+            assert (scale > 0).all()
+
+
+def test_without_confidence_there_is_none():
+    network = make_network(confidence=False)
+    assert network(random_images()).confidence is None
+    assert not any("confidence" in name or "novelty" in name for name in network.state_dict())
+
+
+def test_confidence_does_not_change_where_the_other_layers_begin():
+    with_it, without = make_network().state_dict(), make_network(confidence=False).state_dict()
+    assert all(torch.equal(value, with_it[name]) for name, value in without.items())
+
+
+def test_novelty_is_that_of_the_features_the_pose_is_read_from():
+    network = make_network().eval()
+    with torch.no_grad():
+        features = network.embed(random_images(20))
+        network.novelty.fit(features)
+        confidence = network(random_images(20)).confidence
+    torch.testing.assert_close(confidence.novelty, network.novelty(features))
+    assert not torch.equal(confidence.novelty, make_network().eval()(random_images(20))[-1].novelty)

@@ -1,5 +1,6 @@
 """The averaged weights, the schedule, the parameter groups, and the means that are logged."""
 
+import copy
 import csv
 from contextlib import nullcontext
 from fractions import Fraction
@@ -13,16 +14,20 @@ from torch.utils.data import DataLoader
 from posenet.config import DataConfig, LossConfig, ModelConfig, OptimizationConfig
 from posenet.datasets.loader import Sample
 from posenet.errors import DataError
-from posenet.geometry import Pose, rotation_from_rotvec
+from posenet.geometry import Pose, geodesic_distance, rotation_from_rotvec
+from posenet.losses import rotation_laplace_nll, translation_laplace_nll
 from posenet.models.network import PoseNetwork, to_float
 from posenet.training import module as training_module
 from posenet.training.callbacks import ShowProgress, WriteMetrics
 from posenet.training.module import TrainingModule
 
 
-def make_network() -> PoseNetwork:
+def make_network(**settings) -> PoseNetwork:
     model = ModelConfig(
-        backbone="mobilenet_v3_small", weights="none", mode="regression", frozen_share=0.1
+        backbone="mobilenet_v3_small",
+        weights="none",
+        frozen_share=0.1,
+        **{"mode": "regression"} | settings,
     )
     return PoseNetwork(model, DataConfig(width=64, height=48))
 
@@ -120,7 +125,7 @@ class Watch(lightning.Callback):
 
     def __init__(self, validation: Sample) -> None:
         self.validation = validation
-        self.losses: list[tuple[float, int]] = []
+        self.losses: list[tuple[float, float, int]] = []  # pose, confidence, images
         self.errors: list[Tensor] = []  # (2, images) of a batch
         self.found: list[dict[str, Tensor]] = []
         self.expected: list[dict[str, float]] = []
@@ -130,24 +135,40 @@ class Watch(lightning.Callback):
         self.errors.clear()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index):
-        self.losses.append((float(outputs["loss"]), len(batch.image)))
+        losses = [float(outputs[f"train_{name}"]) for name in ("loss", "confidence_loss")]
+        assert float(outputs["loss"]) == pytest.approx(sum(losses), rel=1e-6)
+        self.losses.append((*losses, len(batch.image)))
 
     def on_train_epoch_end(self, trainer, module):
         count = len(self.losses)
         rotation, translation = (
             torch.cat([errors[row] for errors in self.errors[:count]]).tolist() for row in (0, 1)
         )
-        total = sum(Fraction(loss) * images for loss, images in self.losses)
+        images = sum(images for *_, images in self.losses)
+        pose, confidence = (
+            sum(Fraction(losses[i]) * losses[-1] for losses in self.losses) / images for i in (0, 1)
+        )
         values = {
-            "train_loss": float(total / sum(images for _, images in self.losses)),
+            "train_loss": float(pose),
+            "train_confidence_loss": float(confidence),
             "train_rotation_deg": float(sum(map(Fraction, rotation)) / len(rotation)),
             "train_translation_m": float(sum(map(Fraction, translation)) / len(translation)),
         }
         if trainer.val_dataloaders is not None:
             network, validation = module.best_network.eval(), self.validation
             with torch.no_grad():
-                whole = module.loss(network(to_float(validation.image)).pose, validation.pose)
+                prediction = network(to_float(validation.image))
+                whole = module.loss(prediction.pose, validation.pose)
+                angle = geodesic_distance(prediction.pose.rotation, validation.pose.rotation)
+                distance = torch.linalg.vector_norm(
+                    prediction.pose.translation - validation.pose.translation, dim=1
+                )
             values["validation_loss"] = float(whole.total)
+            scales = prediction.confidence
+            values["validation_confidence_loss"] = float(
+                rotation_laplace_nll(angle, scales.rotation_scale.log())
+                + translation_laplace_nll(distance, scales.translation_scale.log())
+            )
             medians = torch.cat(self.errors[count:], dim=1).double().median(dim=1).values
             values["validation_rotation_deg"] = float(medians[0])
             values["validation_translation_m"] = float(medians[1])
@@ -207,7 +228,8 @@ def test_callbacks_find_exact_means_over_the_images_of_an_epoch(fit, weighting, 
         assert found.keys() == expected.keys() == row.keys() - {"epoch", "step", "learning_rate"}
         for name, value in expected.items():
             # Predictions of other batch sizes differ by rounding; all else is the nearest float32.
-            rel = 1e-4 if name == "validation_loss" else 6e-8
+            of_another_batch = name in ("validation_loss", "validation_confidence_loss")
+            rel = 1e-4 if of_another_batch else 6e-8
             assert found[name].dtype == torch.float32
             assert found[name].item() == pytest.approx(value, rel=rel, abs=1e-5 * (rel > 1e-6))
             assert float(row[name]) == found[name].item()
@@ -220,7 +242,7 @@ def test_callbacks_find_exact_means_over_the_images_of_an_epoch(fit, weighting, 
 def test_batches_count_by_their_images(fit):
     """A mean of batch means is another number: the last batch is smaller."""
     watch = fit(validates=False)
-    losses, sizes = zip(*watch.losses, strict=True)
+    losses, _, sizes = zip(*watch.losses, strict=True)
     assert sizes == (3, 3, 2)
     found = watch.found[-1]["train_loss"].item()
     assert abs(found - sum(losses) / 3) > 1e-4 * abs(found)
@@ -244,3 +266,33 @@ def test_a_teacher_with_other_bins_than_the_run_has_is_refused():
         module = TrainingModule(ours, LossConfig(), OptimizationConfig(), 10, 0, teacher)
         with nullcontext() if fits else pytest.raises(DataError, match="other viewpoint bins"):
             module.on_train_start()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", ["regression", "coarse_to_fine"])
+def test_confidence_costs_the_poses_nothing(mode, tmp_path):
+    """Every other weight ends where it would without confidence, to the bit."""
+    trained = {}
+    for confidence in (True, False):
+        torch.manual_seed(0)
+        network = make_network(mode=mode, bins=2, confidence=confidence)
+        module = TrainingModule(network, LossConfig(), OptimizationConfig(), total_steps=6)
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            max_epochs=2,
+            # Small enough to matter: the confidence must not use up the others' share.
+            gradient_clip_val=0.01,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+        )
+        if confidence:
+            before = copy.deepcopy(network.state_dict())
+        trainer.fit(module, DataLoader(frames(TRAIN, 0), batch_size=BATCH))
+        trained[confidence] = network.state_dict()
+    for name, value in trained[False].items():
+        assert torch.equal(value, trained[True][name]), name
+    learned = trained[True]["confidence.2.weight"]
+    assert not torch.equal(learned, before["confidence.2.weight"])
