@@ -22,7 +22,8 @@ from torch import Tensor
 from posenet.datasets.images import read_image
 from posenet.evaluation.confidence import cut_to_camera
 from posenet.evaluation.evaluate import OpenedRun, open_run
-from posenet.inference.localizer import Image, find_images
+from posenet.inference.photos import Pixels
+from posenet.inference.sources import find_images
 from posenet.models.network import PoseNetwork, to_float
 from posenet.models.novelty import FeatureDensity
 
@@ -35,7 +36,7 @@ def pooled(network: PoseNetwork, images: Tensor) -> Tensor:
     return network.backbone(images).mean(dim=(2, 3))
 
 
-def gather(features: Callable[[Tensor], Tensor], images: Iterable[Image]) -> Tensor:
+def gather(features: Callable[[Tensor], Tensor], images: Iterable[Pixels]) -> Tensor:
     """Features of all images, (N, D)."""
     with torch.inference_mode():
         return torch.cat(
@@ -62,7 +63,7 @@ def auroc(other: Tensor, own: Tensor) -> float:
     return float((ranks.mean() - (len(other) + 1) / 2) / len(own))
 
 
-def compared_images(opened: OpenedRun, others: list[Path]) -> dict[str, list[Image]]:
+def compared_images(opened: OpenedRun, others: list[Path]) -> dict[str, list[Pixels]]:
     """Images by where they are from; the first are those of the scene."""
     localizer = opened.localizer
     own = [opened.scene.images.color_image(i) for i in opened.indices]

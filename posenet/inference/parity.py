@@ -50,13 +50,13 @@ class Parity(NamedTuple):
         rotation_deg: Of poses and of the pose in each bin, degrees.
         translation_m: Likewise, in the scene's unit.
         share: Of the bins' probabilities, and of scales and novelty relative to their size.
-        image: Number of the image whose pose differs most.
+        images: Numbers of the images where these were found, from 0.
     """
 
     rotation_deg: float
     translation_m: float
     share: float
-    image: int
+    images: tuple[int, int, int]
 
 
 def compare_models(ours: Answer, theirs: Answer, images: NDArray[np.uint8]) -> Parity:
@@ -70,22 +70,18 @@ def compare_models(ours: Answer, theirs: Answer, images: NDArray[np.uint8]) -> P
     count = len(images)
     batches = [range(i, i + 1) for i in range(min(_SINGLE, count))]
     batches += [range(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
-    worst = torch.zeros(3, dtype=torch.float64)
-    image = 0
+    differences = torch.zeros(count, 3, dtype=torch.float64)
     with report_progress("comparing") as report:
         for done, batch in enumerate(batches):
-            pixels = torch.from_numpy(images[batch.start : batch.stop])
+            part = slice(batch.start, batch.stop)
+            pixels = torch.from_numpy(images[part])
             found = _differences(ours(pixels), theirs(pixels))
             # A NaN is as far off as can be.
             found = found.nan_to_num(nan=torch.inf, posinf=torch.inf)
-            largest = found.amax(dim=0)
-            if (largest[:2] > worst[:2]).any():
-                image = batch.start + int(
-                    (found[:, :2] / worst[:2].clamp_min(1e-12)).amax(1).argmax()
-                )
-            worst = torch.maximum(worst, largest)
+            differences[part] = torch.maximum(differences[part], found)
             report(done + 1, len(batches))
-    return Parity(*worst.tolist(), image)
+    worst = differences.max(dim=0)
+    return Parity(*worst.values.tolist(), tuple(worst.indices.tolist()))
 
 
 def _differences(ours: Prediction, theirs: Prediction) -> Tensor:
@@ -139,12 +135,12 @@ def require_parity(
         (parity.translation_m, tolerance_m, unit),
         (parity.share, _TOLERANCE_SHARE, "of a probability or scale"),
     )
-    for found, allowed, what in checks:
+    for (found, allowed, what), image in zip(checks, parity.images, strict=True):
         if found > allowed:
             raise CheckpointError(
                 f"{output}: expected the answers of the network to within {allowed:.1e} {what}, "
-                f"found {found:.1e} (image {parity.image + 1}); nothing was written. Allow more with "
-                "--tolerance-deg or --tolerance-m, or train in another --model.rotation"
+                f"found {found:.1e} (image {image + 1}), so nothing was written; allow more with "
+                "--tolerance-deg or --tolerance-m, or train with another --model.rotation"
             )
 
 
