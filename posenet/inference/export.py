@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,10 @@ from posenet.models.network import Prediction, to_float
 
 OPSET = 18  # the oldest that the exporter of torch 2.6 and newer writes without converting
 METADATA_FILE = "posenet.json"  # within a .pt2 file
+
+
+if TYPE_CHECKING:  # it is optional
+    import onnx
 
 
 class Export(NamedTuple):
@@ -217,9 +221,19 @@ def _write_onnx(
             node.ClearField("metadata_props")
     for entry in (model.graph, *model.graph.value_info, *model.graph.input, *model.graph.output):
         entry.ClearField("metadata_props")
+    _name_batch(model)
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+
+
+def _name_batch(model: "onnx.ModelProto") -> None:
+    """The exporter gives the size of the batch a number; people read a word."""
+    name = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == name:
+                dim.dim_param = "batch"
 
 
 def _output_names(program: torch.export.ExportedProgram) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from posenet.datasets.images import map_in_order
 from posenet.datasets.resampling import resample_image
-from posenet.errors import DataError, UsageError
+from posenet.errors import CheckpointError, DataError, UsageError
 from posenet.geometry import Distortion, Intrinsics, Pose
 from posenet.inference.cameras import ImageCamera, camera_of
 from posenet.inference.onnx_model import ONNX_SUFFIX, OnnxModel, load_onnx
@@ -114,6 +114,11 @@ class Localizer:
             CheckpointError: There is none, or it cannot be used.
         """
         path = find_checkpoint(Path(run))
+        if path.suffix == ".pt2":
+            raise CheckpointError(
+                f"{path}: is for programs of your own, which load it with torch.export.load; give "
+                "the run, or a .onnx file of it"
+            )
         return cls(load_onnx(path) if path.suffix == ONNX_SUFFIX else load_checkpoint(path), device)
 
     def predict(
