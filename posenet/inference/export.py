@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from posenet.errors import UsageError, look_up
+from posenet.errors import CheckpointError, UsageError, look_up
 from posenet.geometry import rotation_to_quaternion
 from posenet.inference.localizer import Localizer
 from posenet.inference.onnx_metadata import write_metadata
@@ -205,14 +205,21 @@ def _write_onnx(
     import onnx
 
     names = _output_names(program)
-    exported = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[INPUT],
-        output_names=names,
-        verbose=False,
-    )
+    try:
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=names,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise CheckpointError(
+            f"torch {torch.__version__} cannot write this network as ONNX "
+            f"({str(error.__cause__ or error).splitlines()[0]}); update torch, onnx and "
+            "onnxscript, or use --to torch-export"
+        ) from error
     model = exported.model_proto
     # The exporter's notes to itself, a fifth of a small file.
     for nodes in (model.graph.node, *(function.node for function in model.functions)):

@@ -299,7 +299,7 @@ def test_a_model_that_answers_otherwise_is_not_written(made, tmp_path, monkeypat
     words = ["export", str(run), "--output", str(path), "--force"]
     assert main(words) == 1
     error = capsys.readouterr().err
-    assert "found 3.5e-04 m" in error
+    assert "1.0e-04 m, found 3.5e-04" in error
     assert error.count("\n") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
     assert path.read_bytes() == b"before"
