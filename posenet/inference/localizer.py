@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from posenet.datasets.images import map_in_order
 from posenet.datasets.resampling import resample_image
 from posenet.errors import CheckpointError, DataError, UsageError
 from posenet.geometry import Distortion, Intrinsics, Pose
+from posenet.inference.answers import Localization, Localized, most_probable, singles
 from posenet.inference.cameras import ImageCamera, camera_of
 from posenet.inference.onnx_model import ONNX_SUFFIX, OnnxModel, load_onnx
 from posenet.inference.photos import (
@@ -29,64 +30,9 @@ from posenet.models.calibration import LEVEL, PoseConfidence, pose_confidence
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from posenet.models.network import Confidence, Prediction, to_float
 
-Tuple = TypeVar("Tuple", Pose, Confidence, PoseConfidence)
+Tuple = TypeVar("Tuple", Pose, Confidence)
 
 _WORKERS = min(4, os.cpu_count() or 1)  # threads that decode and resample
-
-
-class Hypotheses(NamedTuple):
-    """The most probable viewpoint bins of images, and the pose if one of them is right.
-
-    Attributes:
-        probability: Of each bin, (..., H), falling; with all other bins they sum to 1. They come
-            from the network as it was trained, and have not been calibrated.
-        poses: Pose in each bin, (..., H), float64.
-    """
-
-    probability: Tensor
-    poses: Pose
-
-
-class Localization(NamedTuple):
-    """All that the network says of N images.
-
-    Attributes:
-        pose: Where they were taken, (N,), float64.
-        confidence: How sure each pose is, (N,); None for a network without it.
-        hypotheses: Their most probable bins, (N, H), where they were asked for.
-    """
-
-    pose: Pose
-    confidence: PoseConfidence | None = None
-    hypotheses: Hypotheses | None = None
-
-
-class Localized(NamedTuple):
-    """What became of one image.
-
-    Attributes:
-        name: What it is called.
-        pose: Its pose, float64; None when it could not be read.
-        error: Why not, in one line.
-        camera: Which camera took it; None when it could not be read.
-        confidence: How sure the network's pose is, (); None for a network without it.
-        hypotheses: Where they were asked for, (H,).
-        recording: The video or the webcam it is a frame of; None for a single image.
-        time_s: Seconds since the recording began.
-        raw: The network's own pose, where ``pose`` is a smoothed one.
-        picture: Where pictures were asked for.
-    """
-
-    name: str
-    pose: Pose | None
-    error: str | None = None
-    camera: ImageCamera | None = None
-    confidence: PoseConfidence | None = None
-    hypotheses: Hypotheses | None = None
-    recording: str | None = None
-    time_s: float | None = None
-    raw: Pose | None = None
-    picture: Pixels | None = None
 
 
 class Localizer:
@@ -240,7 +186,7 @@ class Localizer:
                 fitted = [pixels for _, pixels in batch if pixels is not None]
                 answers = iter(())
                 if fitted:
-                    answers = _singles(self._conclude(self._predict(np.stack(fitted)), hypotheses))
+                    answers = singles(self._conclude(self._predict(np.stack(fitted)), hypotheses))
                 for entry, pixels in batch:
                     yield entry if pixels is None else entry._replace(**next(answers)._asdict())
 
@@ -265,7 +211,7 @@ class Localizer:
         return Localized(photo.name, None, picture=kept, **known), fitted
 
     def _conclude(self, prediction: Prediction, hypotheses: int) -> Localization:
-        several = _most_probable(prediction, hypotheses) if hypotheses else None
+        several = most_probable(prediction, hypotheses) if hypotheses else None
         return Localization(prediction.pose, self.confidence(prediction), several)
 
     def predict_batch(self, images: Pixels | Tensor) -> Pose:
@@ -330,30 +276,6 @@ class Localizer:
         if intrinsics is None:
             intrinsics = self.camera_of(Photo("image", image)).intrinsics
         return resample_image(image, intrinsics, self.lens_of(intrinsics), self.camera)
-
-
-def _most_probable(prediction: Prediction, count: int) -> Hypotheses:
-    """The best of each image's candidates."""
-    probability, index = prediction.logits.softmax(dim=-1).topk(count, dim=-1)
-    index = index.unsqueeze(-1)
-    rotation = torch.take_along_dim(prediction.candidates.rotation, index.unsqueeze(-1), dim=1)
-    translation = torch.take_along_dim(prediction.candidates.translation, index, dim=1)
-    return Hypotheses(probability, Pose(rotation, translation))
-
-
-def _singles(several: Localization) -> Iterator[Localization]:
-    """Each image by itself."""
-    pose, confidence, hypotheses = several
-    for i in range(len(pose.translation)):
-        yield Localization(
-            _at(pose, i),
-            confidence and _at(confidence, i),
-            hypotheses and Hypotheses(hypotheses.probability[i], _at(hypotheses.poses, i)),
-        )
-
-
-def _at(several: Tuple, index: int) -> Tuple:
-    return type(several)(*(part[index] for part in several))
 
 
 def _join_predictions(parts: Sequence[Prediction]) -> Prediction:

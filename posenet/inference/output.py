@@ -16,7 +16,8 @@ from posenet.conversion.tum import NO_TIMES
 from posenet.conversion.writing import write_pose_file
 from posenet.errors import DataError
 from posenet.geometry import Pose, project_to_rotation, rotation_to_quaternion, stack_poses
-from posenet.inference.localizer import Localized, Localizer
+from posenet.inference.answers import Localized
+from posenet.inference.localizer import Localizer
 from posenet.progress import say
 
 # Columns of a table, as in the predictions of an evaluation.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posenet.geometry import Intrinsics, Pose
-from posenet.inference.localizer import Localized
+from posenet.inference.answers import Localized, is_elsewhere
 from posenet.inference.photos import Pixels
 from posenet.inference.scene_map import Array, SceneMap, View, view_of
 from posenet.models.calibration import LEVEL
@@ -221,7 +221,7 @@ def _draw_words(canvas: Pixels, panel: _Panel, localized: Localized, view: View)
     if (sure := localized.confidence) is not None:
         words = f"{LEVEL:.0%} within {sure.translation_radius_m:.2f} {unit}, "
         words += f"{sure.rotation_radius_deg:.0f} deg"
-        if not sure.same_scene:
+        if is_elsewhere(sure):
             words = "unlike the training images: another place?"
         _write(canvas, words, (x, below + 2 * panel.line_px), panel.text_px, _SURE)
 
@@ -255,12 +255,12 @@ def _dot(area: Pixels, center: Array, radius: float, color: Color) -> None:
 def _write(area: Pixels, text: str, corner: tuple[float, float], size: float, color: Color) -> None:
     """Text whose capital letters begin at a corner and are about as high as ``size`` pixels."""
     base = (round(corner[0]), round(corner[1] + 0.85 * size))
-    thickness = 1 if size < 17 else 2
+    thickness = 1 if size < 24 else 2
     cv2.putText(area, text, base, _FONT, size / 27.0, color, thickness, cv2.LINE_AA)
 
 
 def _text_width(text: str, size: float) -> int:
-    return cv2.getTextSize(text, _FONT, size / 27.0, 1 if size < 17 else 2)[0][0]
+    return cv2.getTextSize(text, _FONT, size / 27.0, 1 if size < 24 else 2)[0][0]
 
 
 def _shortened(text: str, room: float, size: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 
 from posenet.errors import DataError, UsageError
-from posenet.inference.localizer import Localized
+from posenet.inference.answers import Localized
 from posenet.inference.overlay import OverlayPainter
 from posenet.inference.photos import Pixels
 from posenet.inference.sources import Source

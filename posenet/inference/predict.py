@@ -11,8 +11,9 @@ from posenet.conversion.colmap import CAMERAS, IMAGES, POINTS
 from posenet.conversion.placing import require_free, require_replaceable
 from posenet.errors import DataError, UsageError, look_up
 from posenet.geometry import Intrinsics
+from posenet.inference.answers import Localized, is_elsewhere
 from posenet.inference.cameras import CAMERA_WARNINGS
-from posenet.inference.localizer import Localized, Localizer
+from posenet.inference.localizer import Localizer
 from posenet.inference.output import POSE_FORMATS, open_writer, require_names
 from posenet.inference.overlay import OverlayPainter, fit_picture
 from posenet.inference.overlay_files import open_overlay, require_overlay
@@ -131,7 +132,7 @@ def _localized(
 def _warn(localized: Localized, warned: set[str]) -> None:
     """Tell once what is in doubt: the camera of an image, and whether it shows the scene."""
     doubts = {localized.camera.source: CAMERA_WARNINGS.get(localized.camera.source)}
-    if localized.confidence is not None and not localized.confidence.same_scene:
+    if is_elsewhere(localized.confidence):
         doubts["scene"] = _OTHER_SCENE
     for kind, doubt in doubts.items():
         if doubt is not None and kind not in warned:

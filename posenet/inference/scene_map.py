@@ -76,7 +76,7 @@ def scene_map(localizer: Localizer, run: Path) -> SceneMap:
     axes = top_down_axes(train)
     known = train.translation.numpy() @ axes.T
     low, high = known.min(axis=0), known.max(axis=0)
-    radius = 0.65 * float((high - low).max()) or 1.0
+    radius = 0.6 * float((high - low).max()) or 1.0
     return SceneMap(axes, known, (low + high) / 2.0, radius, unit)
 
 

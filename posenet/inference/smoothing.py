@@ -24,7 +24,7 @@ from posenet.geometry import (
     rotation_to_rotvec,
     stack_poses,
 )
-from posenet.inference.localizer import Localized
+from posenet.inference.answers import Localized
 from posenet.losses import ROBUST_LOSSES
 
 # Beyond so many widths a Gaussian is nothing.

@@ -98,10 +98,10 @@ def read_video(path: Path, sampling: Sampling) -> Iterator[Photo | Unreadable]:
     """
     with _opened(path) as capture:
         length = _length(capture)
-        found, due_s = 0, 0.0
+        found, due_s, time_s = 0, 0.0, -1.0
         while capture.grab():
             number, found = found, found + 1
-            time_s = _time_s(capture, number, length.rate)
+            time_s = _time_s(capture, length.rate, time_s)
             if sampling.every_s is None and number % sampling.stride:
                 continue
             if sampling.every_s is not None:
@@ -171,12 +171,15 @@ def camera_index(name: str) -> int | None:
     return int(number) if number != name and number.isdecimal() else None
 
 
-def _time_s(capture: cv2.VideoCapture, number: int, rate: float) -> float:
-    """When the frame that was grabbed is shown; by its number where the video does not say."""
+def _time_s(capture: cv2.VideoCapture, rate: float, before_s: float) -> float:
+    """When the frame that was grabbed is shown: later than the one before, whatever is said.
+
+    Recordings that were cut together begin to count again, and some do not count at all.
+    """
     time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-    if time_s > 0.0 or not rate:
+    if time_s > before_s:
         return time_s
-    return number / rate
+    return before_s + 1.0 / (rate or 30.0)
 
 
 def _length(capture: cv2.VideoCapture) -> VideoLength:

@@ -11,8 +11,9 @@ from posenet.config import Config, DataConfig
 from posenet.datasets.loader import read_frames
 from posenet.datasets.toy_room import write_toy_room
 from posenet.geometry import Pose
+from posenet.inference.answers import Localized
 from posenet.inference.cameras import ImageCamera
-from posenet.inference.localizer import Localized, Localizer
+from posenet.inference.localizer import Localizer
 from posenet.inference.overlay import (
     LEAST_HEIGHT,
     MOST_HEIGHT,

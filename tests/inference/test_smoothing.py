@@ -14,8 +14,8 @@ from posenet.geometry import (
     stack_poses,
     translation_distance,
 )
+from posenet.inference.answers import Localized
 from posenet.inference.cameras import ImageCamera
-from posenet.inference.localizer import Localized
 from posenet.inference.smoothing import _robust_weights, smooth_localized, smooth_poses
 from posenet.losses import ROBUST_LOSSES
 

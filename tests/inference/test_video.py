@@ -54,6 +54,28 @@ def test_an_overlay_of_fewer_frames_plays_as_fast(film):
     assert length.sampled_rate(Sampling(every_s=0.01)) == pytest.approx(10.0)
 
 
+def test_times_rise_whatever_a_video_says(film, monkeypatch):
+    """Cut together from two, the second of which begins at 0 again and then stands still."""
+    said = iter([0.0, 100.0, 200.0, 0.0, 100.0, 200.0, 0.0, 0.0, 0.0, 900.0])
+    capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda path: Told(capture(path), said))
+    times = [photo.time_s for photo in frames(film)]
+    assert times == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+
+
+class Told:
+    """A video that says other times."""
+
+    def __init__(self, capture, times):
+        self.capture, self.times = capture, times
+
+    def get(self, what):
+        return next(self.times) if what == cv2.CAP_PROP_POS_MSEC else self.capture.get(what)
+
+    def __getattr__(self, name):
+        return getattr(self.capture, name)
+
+
 def test_a_phones_rotation_is_heeded(film, tmp_path):
     """The matrix of the track header, as phones write it: a quarter turn clockwise."""
     content = bytearray(film.read_bytes())
