@@ -6,6 +6,9 @@ What solves it elsewhere (RoMa) uses a linear solver, which ONNX does not have.
 import torch
 from torch import Tensor
 
+# torch 2.6 does not tell exporting from compiling.
+is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
 # Squarings of Horn's matrix, and after how many its trace is made 1 again: 8 of a matrix of trace 1
 # leave at least 4^-255, which float64 holds. After 24 the largest eigenvalue stands out by a factor
 # of e^20 where it was larger than the next by 4e-6 of the matrix; where it was not, float32 entries

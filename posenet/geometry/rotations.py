@@ -16,10 +16,7 @@ from kornia.geometry.conversions import (
 from kornia.geometry.conversions import rotation_matrix_to_quaternion as _rotation_to_quaternion
 from torch import Tensor
 
-from posenet.geometry.projection import nearest_rotation
-
-# torch 2.6 does not tell exporting from compiling.
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+from posenet.geometry.projection import is_exporting, nearest_rotation
 
 
 def rotation_from_6d(vector: Tensor) -> Tensor:
@@ -78,7 +75,7 @@ def rotation_from_9d(vector: Tensor) -> Tensor:
     exported needs no gradient and may use no solver.
     """
     _require_last_size(vector, 9)
-    if _is_exporting():
+    if is_exporting():
         return nearest_rotation(_divide_by_largest(vector).unflatten(-1, (3, 3)))
     if torch.is_inference_mode_enabled() and not torch.compiler.is_compiling():
         _fill_cache_of_roma(vector.device)

@@ -35,6 +35,7 @@ from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoi
 from posenet.models.network import Prediction, to_float
 
 OPSET = 18  # the oldest that the exporter of torch 2.6 and newer writes without converting
+_MOST_IMAGES = 2**20  # of a batch; torch 2.6 wants a bound
 METADATA_FILE = "posenet.json"  # within a .pt2 file
 
 
@@ -185,7 +186,7 @@ def trace(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
     data = checkpoint.config.data
     # With one image the batch would be taken for a constant.
     images = torch.zeros(2, data.height, data.width, 3, dtype=torch.uint8)
-    batch = torch.export.Dim("batch", min=1)
+    batch = torch.export.Dim("batch", min=1, max=_MOST_IMAGES)
     with torch.no_grad():
         program = torch.export.export(
             PortableNetwork(checkpoint).eval(),
@@ -214,10 +215,10 @@ def _write_onnx(
             output_names=names,
             verbose=False,
         )
-    except torch.onnx.OnnxExporterError as error:
+    except Exception as error:  # torch, onnxscript and onnx_ir each raise types of their own
         raise CheckpointError(
             f"torch {torch.__version__} cannot write this network as ONNX "
-            f"({str(error.__cause__ or error).splitlines()[0]}); update torch, onnx and "
+            f"({_first_line(error.__cause__ or error)}); update torch, onnx and "
             "onnxscript, or use --to torch-export"
         ) from error
     model = exported.model_proto
@@ -232,6 +233,10 @@ def _write_onnx(
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _name_batch(model: "onnx.ModelProto") -> None:

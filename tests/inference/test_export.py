@@ -328,6 +328,18 @@ def test_images_to_compare_on_can_be_given(made, tmp_path, monkeypatch):
         export_run(run, "onyx")
 
 
+def test_an_exporter_that_fails_is_told_in_a_line(made, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no function for this\nand a long story")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    assert main(["export", str(made[0]), "--output", str(tmp_path / "model.onnx")]) == 1
+    error = capsys.readouterr().err
+    assert "cannot write this network as ONNX (no function for this); update torch" in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_package_is_named_with_its_cure(made, monkeypatch, tmp_path, package):
     run, model = made
