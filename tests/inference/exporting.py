@@ -24,8 +24,8 @@ def build_tiny():
 TINY = _Row(build_tiny, None)
 
 
-def make_checkpoint(**settings):
-    """A checkpoint; ``settings`` are of the model, and others of the checkpoint."""
+def make_checkpoint(spread=0.5, **settings):
+    """A checkpoint with weights of heads of a ``spread``; ``settings`` are of the model, and others of the checkpoint."""
     torch.manual_seed(0)
     fields = {name: settings.pop(name) for name in list(settings) if name in Checkpoint._fields}
     settings = {"backbone": "tiny", "channels": 4, "bins": 4, **settings}
@@ -40,7 +40,7 @@ def make_checkpoint(**settings):
     with torch.no_grad():
         for name in ("rotation", "translation", "viewpoint", "confidence"):
             if hasattr(network, name):
-                getattr(network, name)[-1].weight.normal_(std=0.5)
+                getattr(network, name)[-1].weight.normal_(std=spread)
     if network.has_confidence:
         pixels = torch.from_numpy(pictures(24, seed=5)).permute(0, 3, 1, 2) / 255.0
         with torch.no_grad():
