@@ -25,9 +25,9 @@ TINY = _Row(build_tiny, None)
 
 
 def make_checkpoint(spread=0.5, **settings):
-    """A checkpoint whose heads have weights of a ``spread``.
+    """A checkpoint; ``settings`` are of the model, and others of the checkpoint.
 
-    ``settings`` are of the model, and of the checkpoint.
+    The weights of its heads have a standard deviation of ``spread``.
     """
     torch.manual_seed(0)
     fields = {name: settings.pop(name) for name in list(settings) if name in Checkpoint._fields}
@@ -44,10 +44,13 @@ def make_checkpoint(spread=0.5, **settings):
         for name in ("rotation", "translation", "viewpoint", "confidence"):
             if hasattr(network, name):
                 getattr(network, name)[-1].weight.normal_(std=spread)
-    if network.has_confidence:
+    with torch.no_grad():
         pixels = torch.from_numpy(pictures(24, seed=5)).permute(0, 3, 1, 2) / 255.0
-        with torch.no_grad():
-            network.novelty.fit(network.embed(pixels))
+        features = network.embed(pixels)
+        if network.bins is not None:  # or all images would be in one bin
+            network.viewpoint[-1].bias -= network.viewpoint(features).mean(dim=0)
+        if network.has_confidence:
+            network.novelty.fit(features)
     config = Config(data=data, model=model)
     return Checkpoint(network, config, CAMERA, "room", 7)._replace(**fields)
 
