@@ -18,7 +18,7 @@ from posenet.models.network import to_float
 
 # Random views of each training frame that tell what is usual, and how many of all at the most: more
 # would cost time and memory, and say no more of what the scene looks like.
-_VIEWS, _MOST_VIEWS = 4, 2000
+_VIEWS, _MOST_VIEWS = 2, 1000
 
 
 def calibrate(paths: Sequence[Path], scene: Scene, config: Config) -> None:
