@@ -31,10 +31,11 @@ from posenet.evaluation.plots import plot_training_curves, read_metrics
 from posenet.geometry import REPRESENTATIONS, Pose
 from posenet.losses import PoseLoss
 from posenet.models.backbones import BACKBONES
-from posenet.models.checkpoint import Checkpoint
+from posenet.models.checkpoint import Checkpoint, read_split
 from posenet.models.network import PoseNetwork
 from posenet.models.viewpoints import BINNINGS, DECODINGS
 from posenet.progress import report_progress, say
+from posenet.staging import require_place
 from posenet.training.calibration import calibrate
 from posenet.training.callbacks import (
     KeepCheckpoints,
@@ -89,6 +90,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     checkpoints = folder / "checkpoints"
     resume_file = checkpoints / "resume.ckpt"
     config = _require_fresh_or_same(config, folder, resume_file, resume)
+    require_place(folder, "--output")
     config = replace(config, data=resolve_data(config.data))
     teacher = load_teacher(config)
 
@@ -328,7 +330,7 @@ def _split_names(scene: Scene) -> dict[str, list[str]]:
 
 
 def _require_same_split(path: Path, names: dict[str, list[str]]) -> None:
-    before = json.loads(path.read_text())
+    before = read_split(path)
     for part, frames in names.items():
         if frames != before[part]:
             raise DataError(
