@@ -14,8 +14,6 @@ from posenet.models.network import Prediction
 
 Tuple = TypeVar("Tuple", Pose, PoseConfidence)
 
-_RARE = 0.05
-
 
 class Hypotheses(NamedTuple):
     """The most probable viewpoint bins of images, and the pose if one of them is right.
@@ -73,14 +71,8 @@ class Localized(NamedTuple):
 
 
 def is_elsewhere(confidence: PoseConfidence | None) -> bool:
-    """Whether to tell people that an image is not of the scene.
-
-    An image less familiar than all validation images is not rare where they are few: one of three,
-    beside two of them.
-    """
-    if confidence is None or bool(confidence.same_scene):
-        return False
-    return float(confidence.familiarity) <= _RARE
+    """Whether to tell people that an image is not of the scene."""
+    return confidence is not None and not bool(confidence.same_scene)
 
 
 def most_probable(prediction: Prediction, count: int) -> Hypotheses:

@@ -177,8 +177,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
-    for path in sorted(checkpoints.glob("*.pt")):
-        calibrate(path, scene, config.optimization.batch_size)
+    calibrate(sorted(checkpoints.glob("*.pt")), scene, config)
     rows = read_metrics(folder / "metrics.csv")
     plot_training_curves(folder / "training_curves.png", rows, length)
     return TrainingResult(folder, keeper.best_epoch)
