@@ -49,6 +49,28 @@ def require_place(path: Path, option: str) -> None:
 
 
 @contextmanager
+def refused_writing(path: Path, option: str = "") -> Iterator[None]:
+    """Say where and what to do, where the system refuses to write.
+
+    Args:
+        path: What is written.
+        option: The option that chooses another place.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error, option) from error
+    except RuntimeError as error:
+        # torch hides what stopped its writing behind an error about its own file.
+        if not isinstance(error.__context__, OSError):
+            raise
+        raise unwritable(path, error.__context__, option) from error
+
+
+@contextmanager
 def staged(folder: Path, option: str) -> Iterator[Path]:
     """A folder to write files into; they go to ``folder`` when all are there, or none does.
 
@@ -61,16 +83,15 @@ def staged(folder: Path, option: str) -> Iterator[Path]:
     """
     made: list[Path] = []
     try:
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".posenet-", dir=folder) as stage:
-            yield Path(stage)
-            for file in sorted(path for path in Path(stage).rglob("*") if path.is_file()):
-                place = folder / file.relative_to(stage)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                file.replace(place)
-    except OSError as error:
-        raise unwritable(folder, error, option) from error
+        with refused_writing(folder, option):
+            made = [path for path in (folder, *folder.parents) if not path.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".posenet-", dir=folder) as stage:
+                yield Path(stage)
+                for file in sorted(path for path in Path(stage).rglob("*") if path.is_file()):
+                    place = folder / file.relative_to(stage)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    file.replace(place)
     finally:
         for path in made:  # only those that stayed empty
             with suppress(OSError):

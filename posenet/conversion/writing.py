@@ -23,7 +23,7 @@ from posenet.conversion.trajectory import (
 )
 from posenet.datasets.formats.parsing import natural_order
 from posenet.errors import DataError, look_up
-from posenet.staging import unwritable
+from posenet.staging import refused_writing
 
 # A pose that comes back further away than this was not written as it was: per entry of the
 # rotation, and of the centre in its unit, which far from the origin has fewer digits.
@@ -60,10 +60,8 @@ def write_pose_file(
         )
     parts = _divide(trajectory, row, destination)
 
-    try:
+    with refused_writing(destination):
         return _write_staged(parts, row, destination, to)
-    except OSError as error:
-        raise unwritable(destination, error) from error
 
 
 def _write_staged(

@@ -411,7 +411,25 @@ POSES = {
     "a directory to compare": Fault("compare {run} {root} --root {room}", nothing, ("expected",)),
 }
 
+
+def keep(count: int):
+    """Only so many frames of the first sequence, which is all there is to train on."""
+
+    def make(place: Place) -> None:
+        place.write("room/TrainSplit.txt", "sequence1\n")
+        for path in (place.room / "seq-01").iterdir():
+            if int(path.name[6:12]) >= count:
+                path.unlink()
+
+    return make
+
+
 SPLITS = {
+    "one frame to train and validate on": Fault(TRAIN, keep(1), ("data.validation",), 2),
+    "one frame to train on": Fault(
+        f"{TRAIN} --data.validation=none", keep(1), ("model.bins", "found 1"), 1, CACHE
+    ),
+    "nothing to train on": Fault(TRAIN, keep(0), ("seq-01", "holds no frame-XXXXXX"), 1, ()),
     "no sequence": Fault(
         TRAIN, written("room/TrainSplit.txt", "\n"), ("TrainSplit.txt: names no sequence",)
     ),
@@ -628,6 +646,17 @@ DISK = {
     "inspect below a file": Fault(
         INSPECT.replace("{root}/page", "{root}/file/page"), UNDER_A_FILE, ("file/page", "--output")
     ),
+    "export": Fault(
+        "export {run} --to torch-export --output {root}/m.pt2",
+        nothing,
+        ("m.pt2", *DISK_FULL),
+        bytes_left=100_000,
+    ),
+    "export below a file": Fault(
+        "export {run} --to torch-export --output {root}/file/m.pt2",
+        UNDER_A_FILE,
+        ("file", "--output"),
+    ),
     "losses below a file": Fault("losses --plot {root}/file/l", UNDER_A_FILE, ("file/l", "--plot")),
     "the demo below a file": Fault(
         "demo --output {root}/file/d", UNDER_A_FILE, ("file/d", "--output")
@@ -740,6 +769,14 @@ CHECKPOINTS = {
         "train {run} --resume", lambda p: (p.run / "config.yaml").unlink(), ("config.yaml",), 2
     ),
     "resuming without a state": Fault("train {run} --resume", nothing, ("run", "--output")),
+    "no ONNX file": Fault(
+        "predict {root}/m.onnx {room}/seq-03", written("m.onnx", b"x" * 100), ("onnx",)
+    ),
+    "a checkpoint named as an ONNX file": Fault(
+        "predict {root}/m.onnx {room}/seq-03",
+        lambda p: shutil.copy(p.best, p.root / "m.onnx"),
+        ("onnx",),
+    ),
     "a broken split.json": Fault(EVALUATE, written("run/split.json", "{"), ("split.json",)),
 }
 
@@ -779,6 +816,15 @@ MEMORY = {
     ),
 }
 
+LOSS = {
+    "a rate that is too high": Fault(
+        f"{TRAIN} --optimization.learning_rate=1e30 --optimization.epochs=4",
+        nothing,
+        ("the loss is", "--optimization.learning_rate"),
+        leaves=(*CACHE, *NEW_RUN),
+    ),
+}
+
 STOPPED = ("interrupted",)
 CTRL_C = {
     "decoding": ("posenet.datasets.images.read_posed_image", TRAIN, CACHE),
@@ -797,6 +843,11 @@ CTRL_C = {
         (),
     ),
     "comparing": (FORWARD, "compare {run} {run}/checkpoints/last.pt --root {room}", CACHE),
+    "exporting": (
+        "posenet.inference.export.compare_models",
+        "export {run} --to torch-export --output {root}/m.pt2",
+        (),
+    ),
     "drawing losses": ("posenet.gallery.page.save_figure", "losses --plot {root}/l", ()),
 }
 CTRL_C = {
@@ -813,6 +864,7 @@ GROUPS = {
     "disk": DISK,
     "checkpoints": CHECKPOINTS,
     "memory": MEMORY,
+    "loss": LOSS,
     "ctrl-c": CTRL_C,
 }
 FAULTS = {
