@@ -27,7 +27,8 @@ entries = session.get_modelmeta().custom_metadata_map
 known = {name: json.loads(text) for name, text in entries.items()}
 wanted, trained = known["input"], known["training_camera"]
 
-photo = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB")
+photo = Image.open(sys.argv[2])
+photo = (ImageOps.exif_transpose(photo) if wanted["turned_by_exif"] else photo).convert("RGB")
 proportions = photo.width / photo.height / (trained["width"] / trained["height"])
 if not wanted["plain_resize"] or abs(proportions - 1.0) > 0.01 or photo.width < wanted["width"]:
     sys.exit("this photo must be resampled to the training camera: use posenet predict")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from posenet.datasets.images import read_image
-from posenet.datasets.loader import load_scene
+from posenet.datasets.scene import load_scene
 from posenet.errors import CheckpointError, PosenetError
 from posenet.geometry import Pose, geodesic_distance, translation_distance
 from posenet.inference.localizer import Localizer
