@@ -261,7 +261,10 @@ def _write_torch_export(
     program: torch.export.ExportedProgram, metadata: dict[str, str], path: Path
 ) -> None:
     content = "{" + ", ".join(f'"{name}": {text}' for name, text in metadata.items()) + "}"
-    torch.export.save(program, path, extra_files={METADATA_FILE: content})
+    # In memory first: torch ends the whole process where a disk is full.
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={METADATA_FILE: content})
+    path.write_bytes(file.getbuffer())
 
 
 def _read_onnx(path: Path) -> Callable[[Tensor], Prediction]:

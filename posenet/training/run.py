@@ -56,6 +56,8 @@ _FREE_TO_CHANGE = {
     "trainer.accelerator",
 }
 
+_STRIDE = 32  # pixels that a feature of any backbone stands for
+
 _VIEWS_TO_BIN = 3  # random views of each frame that viewpoint bins are fitted to, beside the frame
 
 
@@ -131,6 +133,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         views=config.optimization.views,
         seed=config.seed,
     )
+    _require_statistics(config, min(config.optimization.batch_size, len(loader.sampler)))
     total_steps = len(loader) * config.optimization.epochs
     module = TrainingModule(
         network,
@@ -190,6 +193,17 @@ def _require_known_rows(config: Config) -> None:
     look_up(REPRESENTATIONS, config.model.rotation, "rotation representation")
     look_up(BINNINGS, config.model.binning, "binning")
     look_up(DECODINGS, config.model.decoding, "decoding")
+
+
+def _require_statistics(config: Config, images: int) -> None:
+    """Refuse batches of which batch normalisation has but one value to learn from."""
+    data = config.data
+    if images == 1 and max(data.width, data.height) <= _STRIDE:
+        raise UsageError(
+            f"optimization.batch_size: expected more than one image of {data.width}x{data.height} "
+            "pixels in a batch, which is too little for batch normalisation; use a larger "
+            "--optimization.batch_size, --optimization.views or --data.width"
+        )
 
 
 def run_folder(config: Config) -> Path:

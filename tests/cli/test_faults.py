@@ -426,8 +426,14 @@ def keep(count: int):
 
 SPLITS = {
     "one frame to train and validate on": Fault(TRAIN, keep(1), ("data.validation",), 2),
-    "one frame to train on": Fault(
-        f"{TRAIN} --data.validation=none", keep(1), ("model.bins", "found 1"), 1, CACHE
+    "one frame to train on, in one feature": Fault(
+        f"{TRAIN} --data.validation=none --model.mode=regression", keep(1), ("batch_size",), 2
+    ),
+    "one frame to train on, in bins": Fault(
+        f"{TRAIN} --data.validation=none --augment.yaw_deg=0 --augment.pitch_deg=0 "
+        "--augment.roll_deg=0",
+        keep(1),
+        ("model.bins", "use fewer"),
     ),
     "nothing to train on": Fault(TRAIN, keep(0), ("seq-01", "holds no frame-XXXXXX"), 1, ()),
     "no sequence": Fault(
@@ -945,6 +951,16 @@ def test_unusual_images_are_read(kind, place):
     assert len(lines) == len(paths)
     for line in lines[1:]:
         np.testing.assert_allclose(line["camera_center"], lines[0]["camera_center"], atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_fewer_frames_than_a_batch_are_enough(count, place):
+    keep(count)(place)
+    words = f"{TRAIN} --data.validation=none --data.width=64 --data.height=48"
+    answer = posenet(place.words(words))
+    assert (answer.code, f"{count} training" in answer.err) == (0, True)
+    kept = torch.load(place.root / "new" / "checkpoints" / "last.pt", weights_only=True)["network"]
+    assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
 def test_folders_that_lead_back_to_themselves_end(place):
