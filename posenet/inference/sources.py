@@ -160,6 +160,8 @@ def _matches(pattern: str) -> set[Path]:
     if at == len(parts):
         return set(tops)
     rest = [part if part == "**" else re.sub(r"\*\*+", "*", part) for part in parts[at:]]
+    if rest[-1] == "**":  # which pathlib takes for folders alone
+        rest.append("*")
     return {
         found
         for top in tops

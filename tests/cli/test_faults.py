@@ -850,9 +850,9 @@ CTRL_C = {
     ),
     "comparing": (FORWARD, "compare {run} {run}/checkpoints/last.pt --root {room}", CACHE),
     "exporting": (
-        "posenet.inference.export.compare_models",
+        "posenet.inference.export.trace",
         "export {run} --to torch-export --output {root}/m.pt2",
-        (),
+        CACHE,
     ),
     "drawing losses": ("posenet.gallery.page.save_figure", "losses --plot {root}/l", ()),
 }
@@ -1101,9 +1101,8 @@ def small_disk(tmp_path) -> Iterator[Path]:
     [
         TRAIN.replace("{root}/new", "{root}/disk/new"),
         f"{EVALUATE} --output {{root}}/disk/e",
-        "losses --plot {root}/disk/l",
     ],
-    ids=["train", "evaluate", "losses"],
+    ids=["train", "evaluate"],
 )
 def test_a_disk_that_is_really_full(words, place, small_disk):
     answer = posenet(place.words(words))
