@@ -272,8 +272,29 @@ def fuzzed(tmp_path_factory) -> Path:
     st.binary(max_size=60)
     | st.lists(
         st.sampled_from(
-            """seed|data|root|: |:\n  |{|}|[|]|&a |*a|<<|1|, |\n|!!set |!!python/name:os.system|? |- |"""
-            """2024-13-45|0x""".split("|")
+            [
+                "seed",
+                "data",
+                "root",
+                ": ",
+                ":\n  ",
+                "{",
+                "}",
+                "[",
+                "]",
+                "&a ",
+                "*a",
+                "<<",
+                "1",
+                ", ",
+                "\n",
+                "!!set ",
+                "!!python/name:os.system",
+                "? ",
+                "- ",
+                "2024-13-45",
+                "0x",
+            ]
         ),
         max_size=12,
     ).map(lambda words: "".join(words).encode())
