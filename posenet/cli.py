@@ -1,13 +1,15 @@
 """The command line: verbs, and errors in one line. Nothing heavy is imported until needed."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from posenet.errors import PosenetError, UsageError
+from posenet.errors import PosenetError, UsageError, one_line
+from posenet.staging import NO_SPACE
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -33,16 +35,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PosenetError as error:
         if debug:
             raise
-        print(f"posenet: error: {error}", file=sys.stderr)
+        print(f"posenet: error: {one_line(str(error))}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:
-        if debug:
+    except (OSError, MemoryError, RuntimeError) as error:
+        message = _outside(error, verb)
+        if debug or message is None:
             raise
-        print(
-            f"posenet: error: {error.filename or 'file'}: {error.strerror or error}",
-            file=sys.stderr,
-        )
+        print(f"posenet: error: {one_line(message)}", file=sys.stderr)
         return 1
+
+
+_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
+_LESS_MEMORY = {
+    "train": "use a smaller --optimization.batch_size, or a smaller --data.width and --data.height",
+    "demo": "close other programs",
+    "predict": "use a smaller --batch-size",
+}
+
+
+def _outside(error: Exception, verb: str) -> str | None:
+    """What the system refused, and the cure; None where it is a mistake of ours."""
+    if isinstance(error, OSError):
+        cure = "correct the path, or choose another"
+        if error.errno in NO_SPACE:
+            cure = "free some space, or choose another place"
+        elif error.errno in _NO_RIGHT:
+            cure = "change its rights, or choose another place"
+        return f"{error.filename or 'standard output'}: {error.strerror or error}; {cure}"
+    # torch is not imported for its class, and has none for the memory of the CPU.
+    refused = "OutOfMemoryError" in type(error).__name__ or "can't allocate memory" in str(error)
+    if not (refused or isinstance(error, MemoryError)):
+        return None
+    cure = _LESS_MEMORY.get(verb, "close other programs, or use a machine with more of it")
+    return f"out of memory ({str(error).splitlines()[0] if str(error) else 'of the CPU'}); {cure}"
 
 
 _CAMERA = "FX,FY,CX,CY,WIDTH,HEIGHT"
@@ -339,9 +364,17 @@ def _train(options: argparse.Namespace, settings: list[str]) -> int:
         print(describe_settings())
         return 0
     config = load_run_config(options.config, settings)
-    from posenet.training.run import train
+    from posenet.training.run import run_folder, train
 
-    result = train(config, resume=options.resume)
+    try:
+        result = train(config, resume=options.resume)
+    except (OSError, RuntimeError) as error:
+        # torch hides what stopped its writing behind an error about its own file.
+        refused = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(refused, OSError):
+            raise
+        refused.filename = refused.filename or str(run_folder(config))  # writes do not tell theirs
+        raise refused from None
     best = f"best epoch {result.best_epoch}, " if result.best_epoch else ""
     print(f"{result.folder}: {best}next: posenet evaluate {result.folder}", file=sys.stderr)
     return 0

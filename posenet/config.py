@@ -5,6 +5,7 @@ types. This module imports neither torch nor anything that does.
 """
 
 import dataclasses
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,10 @@ from typing import Any, Literal
 import yaml
 
 from posenet.errors import UsageError, suggest
+
+_LISTED = "; posenet train --settings lists them all"
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 1
 
 
 @dataclass(frozen=True)
@@ -288,17 +293,38 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         if word.startswith("--") and name not in names:
             same = [known for known in names if known.endswith(f".{name}")]
             hint = f", did you mean {same[0]!r}?" if same else suggest(name, names)
-            raise UsageError(f"unknown setting --{name}{hint}")
+            raise UsageError(f"unknown setting --{name}{hint or _LISTED}")
     if path is None:
         return _build({}, overrides, "")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such configuration; there are some in configs/") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        # ValueError: no text, and also what only looks like a date or a number.
         reason = " ".join(str(error).split())
-        raise UsageError(f"{path}: cannot be read as YAML: {reason}") from error
+        raise UsageError(
+            f"{path}: cannot be read as YAML: {reason}; correct it, there are examples in configs/"
+        ) from error
     return _build(values, overrides, f"{path}: ")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that stands twice, of which YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The values by name."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # refused by the plain loader, or as an unknown setting
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"expected each setting once, found {key.value!r} twice",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -446,12 +472,23 @@ def _require_known_names(values: Any, cls: Any, source: str, prefix: str = "") -
     """Name the unknown setting and the nearest known one, which jsonargparse does not."""
     if not isinstance(values, dict):
         where = f" under {prefix[:-1]!r}" if prefix else ""
-        raise UsageError(f"{source}expected 'name: value' settings{where}, found {values!r}")
+        raise UsageError(
+            f"{source}expected 'name: value' settings{where}, found {_REPR.repr(values)}"
+        )
     fields = {entry.name: entry for entry in dataclasses.fields(cls)}
     for name, value in values.items():
         if name not in fields:
-            raise UsageError(f"{source}unknown setting {prefix}{name}{suggest(str(name), fields)}")
+            hint = suggest(str(name), fields) or _LISTED
+            raise UsageError(f"{source}unknown setting {prefix}{name}{hint}")
         if dataclasses.is_dataclass(fields[name].type):
             _require_known_names(value, fields[name].type, source, f"{name}.")
         elif value is None and fields[name].default is not None:
             raise UsageError(f"{source}{prefix}{name}: expected a value, found nothing")
+        elif isinstance(value, dict) or (
+            isinstance(value, list) and any(isinstance(entry, dict | list) for entry in value)
+        ):
+            # Nested aliases of YAML stand for more values than any message, or memory, can hold.
+            raise UsageError(
+                f"{source}{prefix}{name}: expected a value or a list of them, found "
+                f"{_REPR.repr(value)}"
+            )

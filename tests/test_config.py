@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from posenet.config import (
     Config,
@@ -258,3 +260,51 @@ def test_shipped_settings_load_and_name_rows_that_exist(path):
     config = load_config(path)
     assert config != Config()
     assert isinstance(config.model, ModelConfig)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("fuzz") / "a.yaml"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=60)
+    | st.lists(
+        st.sampled_from(
+            [
+                "seed",
+                "data",
+                "root",
+                ": ",
+                ":\n  ",
+                "{",
+                "}",
+                "[",
+                "]",
+                "&a ",
+                "*a",
+                "<<",
+                "1",
+                ", ",
+                "\n",
+                "!!set ",
+                "!!python/name:os.system",
+                "? ",
+                "- ",
+                "2024-13-45",
+                "0x",
+            ]
+        ),
+        max_size=12,
+    ).map(lambda words: "".join(words).encode())
+)
+@example(b"data: &a {<<: *a}")
+@example(b"? [1]\n: 2")
+def test_any_bytes_are_settings_or_one_line(fuzzed, content):
+    fuzzed.write_bytes(content)
+    try:
+        config, message = load_config(fuzzed), ""
+    except UsageError as error:
+        config, message = None, str(error)
+    assert isinstance(config, Config) or (message and "\n" not in message)

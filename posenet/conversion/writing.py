@@ -23,6 +23,7 @@ from posenet.conversion.trajectory import (
 )
 from posenet.datasets.formats.parsing import natural_order
 from posenet.errors import DataError, look_up
+from posenet.staging import refused_writing
 
 # A pose that comes back further away than this was not written as it was: per entry of the
 # rotation, and of the centre in its unit, which far from the origin has fewer digits.
@@ -59,6 +60,14 @@ def write_pose_file(
         )
     parts = _divide(trajectory, row, destination)
 
+    with refused_writing(destination):
+        return _write_staged(parts, row, destination, to)
+
+
+def _write_staged(
+    parts: list[tuple[Path, Trajectory]], row: PoseFile, destination: Path, to: str
+) -> list[str]:
+    """Write beside the destination, read again, compare, and put into its place."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     hidden = {"prefix": f".{destination.name}-", "dir": destination.parent}
     with tempfile.TemporaryDirectory(**hidden) as stage:

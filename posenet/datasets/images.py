@@ -307,6 +307,17 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     return values
 
 
+def _usable(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any] | None:
+    """What is known of the files of a cached array; None where it is not there, or damaged."""
+    try:
+        known = _read_sidecar(path)
+        array = np.load(path, mmap_mode="r")
+        count = len(known["digests"])
+    except (OSError, EOFError, ValueError, AttributeError, KeyError, TypeError):
+        return None  # what a full disk or a crash of the machine left is built again
+    return known if (array.shape, array.dtype, count) == (shape, dtype, shape[0]) else None
+
+
 def _cache_path(
     folder: Path, sources: list[list[Path | None]], kind: str, settings: list[str]
 ) -> Path:
@@ -360,8 +371,9 @@ class _Build(NamedTuple):
     ) -> None:
         """Write an array, unless it is there already."""
         sidecar = path.with_suffix(".json")
-        if path.is_file() and sidecar.is_file():
-            unreadable = _read_sidecar(path)["unreadable"]
+        known = _usable(path, (len(self.frames), *shape), np.dtype(dtype))
+        if known is not None:
+            unreadable = known["unreadable"]
             # Rights and networks come and go without a file's changing.
             if not any(self._can_read(load, index) for index in unreadable):
                 self._require_readable(unreadable)

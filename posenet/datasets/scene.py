@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 
 # Scenes farther from the world's origin than so many times their extent get an origin of their own.
 _FAR_AWAY = 100.0
+# No place on Earth is so far from any origin; squares of much more do not fit into float32.
+_FARTHEST = 1e12
 
 
 class Scene(NamedTuple):
@@ -70,6 +72,12 @@ def read_frames(config: DataConfig) -> list[Frame]:
     frames = find_format(root, config.format).read(root, camera, config.depth_registered)
     if not frames:
         raise DataError(f"{config.root}: holds no frames")
+    for frame in frames:
+        if not bool((frame.pose.translation.abs() <= _FARTHEST).all()):
+            raise DataError(
+                f"{config.root}: expected camera centres within {_FARTHEST:g} of the origin, found "
+                f"{frame.pose.translation.tolist()} of {frame.name}; correct or remove its pose"
+            )
     return frames
 
 

@@ -20,6 +20,7 @@ from posenet.evaluation.plots import plot_error_cdf
 from posenet.evaluation.recall import DEFAULT_RECALL, Threshold, recall_keys
 from posenet.evaluation.truth import ALL, Truth, read_predictions, read_truth
 from posenet.geometry import stack_poses
+from posenet.staging import require_place, staged
 
 _WARMUP, _TIMED = 3, 30
 
@@ -68,6 +69,8 @@ def compare(
     names = [str(method) for method in methods]
     first_run = next((name for name in names if is_run(Path(name))), None)
     _require_sense(names, first_run, split, ground_truth)
+    if output is not None:
+        require_place(output, "--output")
     reference = None
     if ground_truth is None:
         reference = open_run(Path(first_run), root, split or "test", same_place)
@@ -107,12 +110,12 @@ def compare(
     if ground_truth is not None:
         comparison["ground_truth"] = str(ground_truth)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(json_ready(comparison), indent=2)
-        (output / "comparison.json").write_text(text + "\n")
         curves = dict(zip(_short(names), errors.values(), strict=True))
         unit = "m" if truth.metric else "units"
-        plot_error_cdf(output / "comparison_cdf.png", curves, unit)
+        with staged(output, "--output") as stage:
+            (stage / "comparison.json").write_text(text + "\n")
+            plot_error_cdf(stage / "comparison_cdf.png", curves, unit)
     return comparison
 
 

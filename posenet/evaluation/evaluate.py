@@ -44,6 +44,7 @@ from posenet.models.calibration import PoseConfidence
 from posenet.models.checkpoint import find_checkpoint, run_folder_of
 from posenet.models.network import Prediction
 from posenet.progress import report_progress
+from posenet.staging import require_place, staged
 
 NETWORK, NEAREST, MEAN = "network", "nearest training image", "mean pose"
 PREDICTIONS = "predictions"  # of a file, whoever made them
@@ -135,7 +136,10 @@ def open_run(
         scene = load_scene(data, report=report)
     indices: list[int] = getattr(scene.split, split)
     if not indices:
-        raise DataError(f"{data.root}: the {split} split has no frames to evaluate")
+        raise DataError(
+            f"{data.root}: the {split} split has no frames to evaluate; choose another "
+            "with --split, or give the dataset some"
+        )
     frames = [scene.frames[i] for i in indices]
     folder = run_folder_of(checkpoint_path)
     if require_same_scene(localizer.checkpoint, folder, scene, data.root, same_place):
@@ -167,6 +171,8 @@ def evaluate(
     Raises:
         PosenetError: The checkpoint or the dataset cannot be used.
     """
+    folder = output or _default_folder(run_folder_of(find_checkpoint(run)), split)
+    require_place(folder, "--output")
     opened = open_run(run, root, split, same_place)
     localizer, scene, indices, frames = (
         opened.localizer,
@@ -224,44 +230,43 @@ def evaluate(
             for path in other_scenes
         }
         summary["confidence"] |= {"other_scenes": others} if others else {}
-    folder = output or _default_folder(run_folder_of(opened.checkpoint_path), split)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
-    radii = None if confidence is None else confidence.at_level
-    write_predictions(folder / "predictions.csv", frames, prediction, errors[NETWORK], radii)
-    unit = "m" if scene.metric else "units"
-    pictures = {name: folder / f"{name}.png" for name in ("error_cdf", "trajectory")}
-    plot_error_cdf(pictures["error_cdf"], errors, unit)
-    plot_trajectory(pictures["trajectory"], train, truth, prediction, errors[NETWORK], unit)
-    if nearest is not None:
-        pictures["error_distance"] = folder / "error_distance.png"
-        plot_error_distance(pictures["error_distance"], nearest, errors[NETWORK], unit)
-    if viewpoints is not None:
-        pictures["viewpoints"] = folder / "viewpoints.png"
-        near = Pose(train.rotation, train.translation - origin)
-        plot_viewpoints(pictures["viewpoints"], near, local, viewpoints)
-    if confidence is not None:
-        pictures["confidence"] = folder / "confidence.png"
-        plot_confidence(pictures["confidence"], confidence, errors[NETWORK], unit)
-    source = ReportSource(
-        summary=summary,
-        names=[frame.name for frame in frames],
-        sequences=sequences,
-        truth=truth,
-        prediction=prediction,
-        errors=errors[NETWORK],
-        pictures=pictures,
-        train=train,
-        train_names=[scene.frames[i].name for i in known],
-        nearest=nearest,
-        image=lambda place: scene.images.color_image(indices[place]),
-        train_image=lambda place: scene.images.color_image(known[place]),
-        camera=scene.camera,
-        config=localizer.checkpoint.config,
-        run=run_folder_of(opened.checkpoint_path),
-        confidence=radii,
-    )
-    write_report(folder, source)
+    with staged(folder, "--output") as stage:
+        (stage / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
+        radii = None if confidence is None else confidence.at_level
+        write_predictions(stage / "predictions.csv", frames, prediction, errors[NETWORK], radii)
+        unit = "m" if scene.metric else "units"
+        pictures = {name: stage / f"{name}.png" for name in ("error_cdf", "trajectory")}
+        plot_error_cdf(pictures["error_cdf"], errors, unit)
+        plot_trajectory(pictures["trajectory"], train, truth, prediction, errors[NETWORK], unit)
+        if nearest is not None:
+            pictures["error_distance"] = stage / "error_distance.png"
+            plot_error_distance(pictures["error_distance"], nearest, errors[NETWORK], unit)
+        if viewpoints is not None:
+            pictures["viewpoints"] = stage / "viewpoints.png"
+            near = Pose(train.rotation, train.translation - origin)
+            plot_viewpoints(pictures["viewpoints"], near, local, viewpoints)
+        if confidence is not None:
+            pictures["confidence"] = stage / "confidence.png"
+            plot_confidence(pictures["confidence"], confidence, errors[NETWORK], unit)
+        source = ReportSource(
+            summary=summary,
+            names=[frame.name for frame in frames],
+            sequences=sequences,
+            truth=truth,
+            prediction=prediction,
+            errors=errors[NETWORK],
+            pictures=pictures,
+            train=train,
+            train_names=[scene.frames[i].name for i in known],
+            nearest=nearest,
+            image=lambda place: scene.images.color_image(indices[place]),
+            train_image=lambda place: scene.images.color_image(known[place]),
+            camera=scene.camera,
+            config=localizer.checkpoint.config,
+            run=run_folder_of(opened.checkpoint_path),
+            confidence=radii,
+        )
+        write_report(stage, source)
     return Evaluation(summary, errors, folder)
 
 

@@ -24,6 +24,7 @@ from posenet.evaluation.report.source import ReportSource
 from posenet.evaluation.truth import Truth, read_predictions, read_truth
 from posenet.geometry import Pose, stack_poses
 from posenet.progress import say
+from posenet.staging import require_place, staged
 
 _LOST = Pose(torch.full((3, 3), torch.nan).double(), torch.full((3,), torch.nan).double())
 _SHOWN = 3
@@ -86,6 +87,8 @@ def evaluate_file(
     Raises:
         PosenetError: A file cannot be used, or they have nothing in common.
     """
+    if output is not None:
+        require_place(output, "--output")
     truth = read_truth(ground_truth, ground_truth_format, split, metric)
     matched = measure_file(read_predictions(predictions, predictions_format), truth, tolerance_s)
     errors, sequences = matched.errors, truth.trajectory.sequences
@@ -166,26 +169,28 @@ def _say_what_is_left(predictions: PoseSet, truth: Truth, matched: Matched) -> N
 
 
 def _write(folder: Path, summary: dict[str, Any], truth: Truth, matched: Matched) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
-    frames = [*map(_Row, truth.trajectory.names, truth.trajectory.sequences)]
-    write_predictions(folder / "predictions.csv", frames, matched.pose, matched.errors)
-    unit = "m" if truth.metric else "units"
-    pictures = {name: folder / f"{name}.png" for name in ("error_cdf", "trajectory")}
-    plot_error_cdf(pictures["error_cdf"], {PREDICTIONS: matched.errors}, unit)
-    true = truth.trajectory.pose
-    plot_trajectory(pictures["trajectory"], truth.train, true, matched.pose, matched.errors, unit)
-    source = ReportSource(
-        summary=summary,
-        names=truth.trajectory.names,
-        sequences=truth.trajectory.sequences,
-        truth=true,
-        prediction=matched.pose,
-        errors=matched.errors,
-        pictures=pictures,
-        train=truth.train,
-    )
-    write_report(folder, source)
+    with staged(folder, "--output") as stage:
+        (stage / "evaluation.json").write_text(json.dumps(json_ready(summary), indent=2) + "\n")
+        frames = [*map(_Row, truth.trajectory.names, truth.trajectory.sequences)]
+        write_predictions(stage / "predictions.csv", frames, matched.pose, matched.errors)
+        unit = "m" if truth.metric else "units"
+        pictures = {name: stage / f"{name}.png" for name in ("error_cdf", "trajectory")}
+        plot_error_cdf(pictures["error_cdf"], {PREDICTIONS: matched.errors}, unit)
+        true = truth.trajectory.pose
+        plot_trajectory(
+            pictures["trajectory"], truth.train, true, matched.pose, matched.errors, unit
+        )
+        source = ReportSource(
+            summary=summary,
+            names=truth.trajectory.names,
+            sequences=truth.trajectory.sequences,
+            truth=true,
+            prediction=matched.pose,
+            errors=matched.errors,
+            pictures=pictures,
+            train=truth.train,
+        )
+        write_report(stage, source)
 
 
 def _different(sequences: Sequence[str]) -> list[str]:

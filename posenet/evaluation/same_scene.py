@@ -1,6 +1,5 @@
 """Is a dataset the one that a run was trained on, and does it test the run on what it has seen?"""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from posenet.datasets.frame import Frame
 from posenet.datasets.scene import Scene
 from posenet.errors import DataError
-from posenet.models.checkpoint import Checkpoint
+from posenet.models.checkpoint import Checkpoint, read_split
 
 # In units of the spread of the training positions. The network has their mean in float32, and
 # frames that were lost since may have stood some spreads away from it.
@@ -56,7 +55,7 @@ def require_unseen(frames: Sequence[Frame], run: Path, split: str) -> None:
     path = run / "split.json"
     if split == "train" or not path.is_file():
         return
-    names = json.loads(path.read_text())
+    names = read_split(path)
     trained = set(names["train"]) | set(names["validation"] if split == "test" else ())
     both = [frame.name for frame in frames if frame.name in trained]
     if both:
@@ -70,7 +69,7 @@ def _why_not(checkpoint: Checkpoint, run: Path, scene: Scene) -> str | None:
     path = run / "split.json"
     if not path.is_file():
         return None
-    trained = json.loads(path.read_text())["train"]
+    trained = read_split(path)["train"]
     index = {frame.name: i for i, frame in enumerate(scene.frames)}
     known = [index[name] for name in trained if name in index]
     if len(known) < 0.5 * len(trained):

@@ -14,6 +14,7 @@ from posenet.gallery.examples import worked_examples
 from posenet.gallery.robust import draw_line_fit, draw_robust_curves
 from posenet.gallery.rotation import draw_geodesic_accuracy, draw_rotation_losses
 from posenet.gallery.tables import loss_tables
+from posenet.staging import staged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,15 +38,19 @@ def write_page(folder: Path, report: Callable[[int, int], None] | None = None) -
     Args:
         folder: Where ``losses.md`` and the folder ``losses/`` of pictures go; made if need be.
         report: Called with the pictures done and their number, for a progress bar.
+
+    Raises:
+        DataError: The folder cannot be written.
     """
-    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-    for done, (name, draw) in enumerate(DRAWINGS.items()):
-        if report is not None:
-            report(done, len(DRAWINGS))
-        figure = draw()
-        path = folder / PICTURES / f"{name}.png"
-        save_figure(figure, path, {"Description": json.dumps(describe_figure(figure))})
-    (folder / PAGE).write_text(render_page(), encoding="utf-8")
+    with staged(folder, "--plot") as stage:
+        (stage / PICTURES).mkdir()
+        for done, (name, draw) in enumerate(DRAWINGS.items()):
+            if report is not None:
+                report(done, len(DRAWINGS))
+            figure = draw()
+            path = stage / PICTURES / f"{name}.png"
+            save_figure(figure, path, {"Description": json.dumps(describe_figure(figure))})
+        (stage / PAGE).write_text(render_page(), encoding="utf-8")
     return folder / PAGE
 
 

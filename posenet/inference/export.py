@@ -33,6 +33,7 @@ from posenet.inference.onnx_model import (
 from posenet.inference.parity import Parity, compare_models, find_frames, require_parity
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, run_folder_of
 from posenet.models.network import Prediction, to_float
+from posenet.staging import refused_writing, require_place
 
 OPSET = 18  # the oldest that the exporter of torch 2.6 and newer writes without converting
 _MOST_IMAGES = 2**20  # of a batch; torch 2.6 wants a bound
@@ -161,18 +162,20 @@ def export_run(
     require_installed(*row.packages)
     output = output or run_folder_of(source) / f"model{row.suffix}"
     _require_free(output, row.suffix, force)
+    require_place(output.parent, "--output")
     checkpoint = load_checkpoint(source)
     localizer = Localizer(checkpoint, "cpu")
     frames = find_frames(localizer, images)
-    output.parent.mkdir(parents=True, exist_ok=True)
 
     def eager(pixels: Tensor) -> Prediction:
         return localizer.predict_fully(pixels.numpy(), len(pixels))
 
     temporary = output.with_name(f".{output.stem}.{os.getpid()}{row.suffix}")
     try:
-        with _quietly():
-            row.write(trace(checkpoint), write_metadata(checkpoint), temporary)
+        program = trace(checkpoint)
+        with refused_writing(output, "--output"), _quietly():
+            output.parent.mkdir(parents=True, exist_ok=True)
+            row.write(program, write_metadata(checkpoint), temporary)
         parity = compare_models(eager, row.read(temporary), frames.images)
         require_parity(parity, checkpoint, output, tolerance_deg, tolerance_m)
         temporary.replace(output)
@@ -258,7 +261,10 @@ def _write_torch_export(
     program: torch.export.ExportedProgram, metadata: dict[str, str], path: Path
 ) -> None:
     content = "{" + ", ".join(f'"{name}": {text}' for name, text in metadata.items()) + "}"
-    torch.export.save(program, path, extra_files={METADATA_FILE: content})
+    # In memory first: torch ends the whole process where a disk is full.
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={METADATA_FILE: content})
+    path.write_bytes(file.getbuffer())
 
 
 def _read_onnx(path: Path) -> Callable[[Tensor], Prediction]:

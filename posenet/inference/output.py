@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -19,6 +19,7 @@ from posenet.geometry import Pose, project_to_rotation, rotation_to_quaternion, 
 from posenet.inference.answers import Localized
 from posenet.inference.localizer import Localizer
 from posenet.progress import say
+from posenet.staging import unwritable
 
 # Columns of a table, as in the predictions of an evaluation.
 _CONFIDENCE = ("rotation_radius_deg", "translation_radius_m", "familiarity")
@@ -205,17 +206,38 @@ def open_writer(
             for note in notes:
                 say(f"note: {note}")
         return
-    named = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
-    with nullcontext(out) if output is None else output.open("w", **named) as file:
-        if header := form.header(Columns(timed, localizer.network.has_confidence)):
-            print(header, file=file, flush=True)
+    header = form.header(Columns(timed, localizer.network.has_confidence))
+    with _open_lines(out, output) as write_line:
+        if header:
+            write_line(header)
 
         def write(localized: Localized, number: int) -> None:
             if header and not timed:  # a column is for all or for none
                 localized = localized._replace(time_s=None)
-            print(form.line(localized, number), file=file, flush=True)
+            write_line(form.line(localized, number))
 
         yield write
+
+
+@contextmanager
+def _open_lines(out: TextIO, output: Path | None) -> Iterator[Callable[[str], None]]:
+    """Writes lines, each at once; a line that there is no room for leaves no part of itself."""
+    if output is None:
+        yield lambda line: print(line, file=out, flush=True)
+        return
+    with output.open("wb", buffering=0) as file:
+
+        def write_line(line: str) -> None:
+            data, start = f"{line}\n".encode("utf-8", "surrogateescape"), file.tell()
+            try:
+                written = 0
+                while written < len(data):  # the last bytes of a disk are a short write
+                    written += file.write(data[written:])
+            except OSError as error:
+                file.truncate(start)
+                raise unwritable(output, error, "--output") from error
+
+        yield write_line
 
 
 def require_names(names: Sequence[str], format_name: str) -> None:

@@ -13,6 +13,7 @@ from posenet.inference.overlay import OverlayPainter
 from posenet.inference.photos import Pixels
 from posenet.inference.sources import Source
 from posenet.inference.video import Sampling
+from posenet.staging import require_place, unwritable
 
 OVERLAY_VIDEOS = {".mp4": "mp4v", ".avi": "MJPG"}
 _LIVE_RATE = 10.0  # frames a second, where a webcam does not promise any
@@ -69,7 +70,9 @@ def open_overlay(
         if source.is_recording
     }
     into_folder = path.suffix.lower() not in (*OVERLAY_VIDEOS, ".png") or path.is_dir()
-    (path if into_folder else path.parent).mkdir(parents=True, exist_ok=True)
+    folder = path if into_folder else path.parent
+    require_place(folder, "--overlay")
+    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         videos: dict[str, _Video] = {}
 
@@ -78,8 +81,7 @@ def open_overlay(
             recording = localized.recording
             if recording is None:
                 file = path / f"{_plain(localized.name, number)}.png" if into_folder else path
-                if not cv2.imwrite(str(file), picture):
-                    raise DataError(f"{file}: cannot be written; is there room, and the right?")
+                _write_picture(file, picture)
                 return
             if recording not in videos:
                 stack.close()  # the one before is whole
@@ -89,6 +91,15 @@ def open_overlay(
             videos[recording].write(picture)
 
         yield draw
+
+
+def _write_picture(path: Path, picture: Pixels) -> None:
+    """Write a PNG, whole or not at all."""
+    try:
+        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise unwritable(path, error, "--overlay") from error
 
 
 class _Video:

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from posenet.conversion.colmap import CAMERAS, IMAGES, POINTS
 from posenet.conversion.placing import require_free, require_replaceable
-from posenet.errors import DataError, UsageError, look_up
+from posenet.errors import DataError, UsageError, look_up, one_line
 from posenet.geometry import Intrinsics
 from posenet.inference.answers import Localized, is_elsewhere
 from posenet.inference.cameras import CAMERA_WARNINGS
@@ -80,7 +80,7 @@ def run_predict(
         localizer.require_bins(options.hypotheses)
     sources, errors = find_sources(paths)
     for error in errors:
-        say(f"posenet: error: {error}")
+        say(f"posenet: error: {one_line(error)}")
     if not sources:
         return len(errors)
     _require_fit(sources, options)
@@ -103,7 +103,7 @@ def run_predict(
         for number, localized in enumerate(_localized(localizer, sources, options)):
             report(number + 1, total)
             if localized.pose is None:
-                say(f"posenet: error: {localized.error}")
+                say(f"posenet: error: {one_line(localized.error)}")
                 unreadable += 1
                 continue
             _warn(localized, warned)
@@ -136,7 +136,7 @@ def _warn(localized: Localized, warned: set[str]) -> None:
         doubts["scene"] = _OTHER_SCENE
     for kind, doubt in doubts.items():
         if doubt is not None and kind not in warned:
-            say(f"posenet: warning: {localized.name} {doubt}")
+            say(f"posenet: warning: {one_line(localized.name)} {doubt}")
             warned.add(kind)
 
 

@@ -1,6 +1,5 @@
 """The map of a scene, seen from above, and how a camera stands on it."""
 
-import json
 from math import atan2, degrees, hypot
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from posenet.datasets.splits import split_frames
 from posenet.errors import PosenetError
 from posenet.geometry import Pose, stack_poses, top_down_axes
 from posenet.inference.localizer import Localizer
-from posenet.models.checkpoint import find_checkpoint, run_folder_of
+from posenet.models.checkpoint import find_checkpoint, read_split, run_folder_of
 from posenet.progress import say
 
 Array = NDArray[np.float64]
@@ -85,7 +84,7 @@ def _training_poses(localizer: Localizer, folder: Path) -> Pose:
     frames = read_frames(config)
     listed = folder / "split.json"
     if listed.is_file():
-        names = set(json.loads(listed.read_text())["train"])
+        names = set(read_split(listed)["train"])
         chosen = [frame for frame in frames if frame.name in names]
     else:
         chosen = [

@@ -1,6 +1,7 @@
 """What the paths of ``posenet predict`` mean: images, folders, patterns, videos and webcams."""
 
 import glob
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -134,7 +135,7 @@ def _expand(path: str) -> list[Path]:
     """
     if Path(path).exists() or not glob.has_magic(path):
         return find_images(Path(path))
-    found = sorted(map(Path, glob.glob(path, recursive=True)))  # noqa: PTH207  # absolute patterns too
+    found = sorted(_matches(path))
     files = [
         file
         for file in found
@@ -149,6 +150,24 @@ def _expand(path: str) -> list[Path]:
             "it, so that the shell leaves it alone"
         )
     return list(dict.fromkeys(files))
+
+
+def _matches(pattern: str) -> set[Path]:
+    """What a pattern stands for; ``**`` follows no links, which may lead back to where they are."""
+    parts = Path(pattern).parts
+    at = parts.index("**") if "**" in parts else len(parts)
+    tops = map(Path, glob.glob(str(Path(*parts[:at])) if at else "."))  # noqa: PTH207  # absolute too
+    if at == len(parts):
+        return set(tops)
+    rest = [part if part == "**" else re.sub(r"\*\*+", "*", part) for part in parts[at:]]
+    if rest[-1] == "**":  # which pathlib takes for folders alone
+        rest.append("*")
+    return {
+        found
+        for top in tops
+        for found in top.glob("/".join(rest))
+        if not any(part.startswith(".") for part in found.relative_to(top).parts)
+    }
 
 
 def _is_photograph(path: Path) -> bool:

@@ -22,6 +22,7 @@ from posenet.inspection.pictures import draw_all
 from posenet.inspection.refusals import explain_refusal
 from posenet.inspection.summary import summarise
 from posenet.progress import make_bar, say
+from posenet.staging import require_place, staged
 
 PAGE, DATA = "inspection.html", "inspection.json"
 MOST_NAMES = 4  # Of frames in the terminal; the page and the JSON have more.
@@ -106,6 +107,8 @@ def run_inspect(data: DataConfig, output: Path | None = None, as_json: bool = Fa
         1 if there are errors, else 0.
     """
     name = Path(data.root).resolve().name
+    folder = output or Path(f"inspection-{name}")
+    require_place(folder, "--output")
     with make_bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -115,7 +118,6 @@ def run_inspect(data: DataConfig, output: Path | None = None, as_json: bool = Fa
             bar.update(tasks[what], completed=done, total=total)
 
         inspection = inspect_dataset(data, report)
-        folder = output or Path(f"inspection-{name}")
         content = to_json(name, inspection)
         report("drawing", 0, 1)
         write_inspection(folder, name, inspection)
@@ -137,16 +139,10 @@ def write_inspection(folder: Path, name: str, inspection: Inspection) -> None:
     facts = fact_rows(inspection.summary) if inspection.summary else []
     rows = sequence_rows(inspection.summary) if inspection.summary else [["sequence"]]
     page = render_page(name, facts, rows, inspection.findings, pictures)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / PAGE).write_text(page, encoding="utf-8")
-        text = json.dumps(to_json(name, inspection), indent=2) + "\n"
-        (folder / DATA).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"{folder}: the inspection cannot be written ({error.strerror}); choose another folder "
-            "with --output"
-        ) from error
+    text = json.dumps(to_json(name, inspection), indent=2) + "\n"
+    with staged(folder, "--output") as stage:
+        (stage / PAGE).write_text(page, encoding="utf-8")
+        (stage / DATA).write_text(text, encoding="utf-8")
 
 
 def to_json(name: str, inspection: Inspection) -> dict[str, Any]:

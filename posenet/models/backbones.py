@@ -1,6 +1,8 @@
 """Backbones by name: from a normalised image to a feature map, with or without ImageNet weights."""
 
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -93,10 +95,14 @@ def _load_file(path: Path) -> dict[str, Tensor]:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a bad file
-        raise CheckpointError(f"{path}: not a file of weights ({type(error).__name__})") from error
+        raise CheckpointError(
+            f"{path}: not a file of weights ({type(error).__name__}); give what torch.save made of "
+            "a state dict"
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise CheckpointError(
-            f"{path}: expected a state dict of tensors, found {type(state).__name__}"
+            f"{path}: expected a state dict of tensors, found {type(state).__name__}; give "
+            "what torch.save made of one"
         )
     return state
 
@@ -104,7 +110,8 @@ def _load_file(path: Path) -> dict[str, Tensor]:
 def _torchvision_weights(name: str) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
-        return dict(weights.get_state_dict(progress=True, check_hash=True))
+        with redirect_stdout(sys.stderr):  # torch tells there what it downloads
+            return dict(weights.get_state_dict(progress=True, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the download is damaged
         raise CheckpointError(
             f"the ImageNet weights of {name} cannot be downloaded from {weights.url} ({error}); "

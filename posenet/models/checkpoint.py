@@ -4,7 +4,9 @@ A file holds tensors and plain values only, is written whole or not at all, and 
 ``weights_only=True``.
 """
 
+import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,7 +118,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; give a run folder or a .pt file in one")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of what is refused here
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged or refused file
         raise CheckpointError(
             f"{path}: not a checkpoint of posenet, or damaged ({type(error).__name__}); "
@@ -124,7 +128,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
     if not isinstance(content, dict) or "posenet_version" not in content:
         raise CheckpointError(
-            f"{path}: expected a checkpoint of posenet, found another file of torch"
+            f"{path}: expected a checkpoint of posenet, found another file of torch; give a run "
+            "folder or a .pt file in one"
         )
     if not isinstance(content.get("format"), int):
         raise CheckpointError(f"{path}: the checkpoint does not say its format; train again")
@@ -150,19 +155,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
             network=network.eval(),
             config=config,
             intrinsics=Intrinsics(**content["intrinsics"]),
-            scene=content["scene"],
+            scene=str(content["scene"]),
             epoch=content["epoch"],
             distortion=_distortion(content.get("distortion")),
             metric=content.get("metric", True),
-            origin=tuple(content.get("origin", (0.0, 0.0, 0.0))),
+            origin=tuple(map(float, content.get("origin", (0.0, 0.0, 0.0)))),
             turns_photos=content.get("turns_photos", True),
             calibration=_calibration(content.get("calibration")),
         )
-    except (KeyError, TypeError, RuntimeError, UsageError) as error:
+    except (AttributeError, KeyError, TypeError, RuntimeError, UsageError, ValueError) as error:
         # torch's first line names the class, the others what does not fit.
         lines = [line.strip() for line in str(error).splitlines()]
         reason = lines[1] if isinstance(error, RuntimeError) and len(lines) > 1 else lines[0]
-        raise CheckpointError(f"{path}: the checkpoint does not fit together ({reason})") from error
+        raise CheckpointError(
+            f"{path}: the checkpoint does not fit together ({reason}); use another one of the run, "
+            "or train again"
+        ) from error
 
 
 def _distortion(values: dict[str, Any] | None) -> Distortion | None:
@@ -191,6 +199,25 @@ def find_checkpoint(path: Path) -> Path:
         f"{path}: expected a run folder with checkpoints/best.pt, found none; "
         "train one with: posenet train CONFIG"
     )
+
+
+def read_split(path: Path) -> dict[str, list[str]]:
+    """The names of a run's frames by part: train, validation and test, from its ``split.json``.
+
+    Raises:
+        CheckpointError: It is not what a training wrote.
+    """
+    try:
+        names: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        names = None
+    parts = ("train", "validation", "test")
+    if not isinstance(names, dict) or not all(isinstance(names.get(part), list) for part in parts):
+        raise CheckpointError(
+            f"{path}: expected the names of the run's frames, found something else; restore it, or "
+            "train again"
+        )
+    return {part: [str(name) for name in names[part]] for part in parts}
 
 
 def run_folder_of(checkpoint: Path) -> Path:

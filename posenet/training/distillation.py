@@ -1,6 +1,5 @@
 """The teacher of a distilled network, and whether it has anything to teach."""
 
-import json
 from dataclasses import astuple
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from posenet.evaluation.baselines import mean_pose
 from posenet.evaluation.metrics import pose_errors
 from posenet.geometry import Intrinsics, Pose, stack_poses
 from posenet.inference.localizer import Localizer
-from posenet.models.checkpoint import find_checkpoint, run_folder_of
+from posenet.models.checkpoint import find_checkpoint, read_split, run_folder_of
 from posenet.progress import say
 
 # A network of another scene, or of poses in another convention, is no better than the mean pose.
@@ -104,7 +103,7 @@ def _require_unseen(checkpoint: Path, scene: Scene) -> None:
     if not path.is_file():
         say(f"{path}: not there, so nothing tells which frames the teacher has seen")
         return
-    names = json.loads(path.read_text())
+    names = read_split(path)
     # What chose the teacher's epoch is known to it too, and must not test the student.
     parts = (
         (scene.split.validation, set(names["train"])),

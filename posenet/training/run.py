@@ -31,10 +31,11 @@ from posenet.evaluation.plots import plot_training_curves, read_metrics
 from posenet.geometry import REPRESENTATIONS, Pose
 from posenet.losses import PoseLoss
 from posenet.models.backbones import BACKBONES
-from posenet.models.checkpoint import Checkpoint
+from posenet.models.checkpoint import Checkpoint, read_split
 from posenet.models.network import PoseNetwork
 from posenet.models.viewpoints import BINNINGS, DECODINGS
 from posenet.progress import report_progress, say
+from posenet.staging import require_place
 from posenet.training.calibration import calibrate
 from posenet.training.callbacks import (
     KeepCheckpoints,
@@ -54,6 +55,8 @@ _FREE_TO_CHANGE = {
     "distill.teacher",  # may have moved; another one would have other bins
     "trainer.accelerator",
 }
+
+_STRIDE = 32  # pixels that a feature of any backbone stands for
 
 _VIEWS_TO_BIN = 3  # random views of each frame that viewpoint bins are fitted to, beside the frame
 
@@ -89,6 +92,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     checkpoints = folder / "checkpoints"
     resume_file = checkpoints / "resume.ckpt"
     config = _require_fresh_or_same(config, folder, resume_file, resume)
+    require_place(folder, "--output")
     config = replace(config, data=resolve_data(config.data))
     teacher = load_teacher(config)
 
@@ -129,6 +133,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         views=config.optimization.views,
         seed=config.seed,
     )
+    _require_statistics(config, min(config.optimization.batch_size, len(loader.sampler)))
     total_steps = len(loader) * config.optimization.epochs
     module = TrainingModule(
         network,
@@ -188,6 +193,17 @@ def _require_known_rows(config: Config) -> None:
     look_up(REPRESENTATIONS, config.model.rotation, "rotation representation")
     look_up(BINNINGS, config.model.binning, "binning")
     look_up(DECODINGS, config.model.decoding, "decoding")
+
+
+def _require_statistics(config: Config, images: int) -> None:
+    """Refuse batches of which batch normalisation has but one value to learn from."""
+    data = config.data
+    if images == 1 and max(data.width, data.height) <= _STRIDE:
+        raise UsageError(
+            f"optimization.batch_size: expected more than one image of {data.width}x{data.height} "
+            "pixels in a batch, which is too little for batch normalisation; use a larger "
+            "--optimization.batch_size, --optimization.views or --data.width"
+        )
 
 
 def run_folder(config: Config) -> Path:
@@ -327,7 +343,7 @@ def _split_names(scene: Scene) -> dict[str, list[str]]:
 
 
 def _require_same_split(path: Path, names: dict[str, list[str]]) -> None:
-    before = json.loads(path.read_text())
+    before = read_split(path)
     for part, frames in names.items():
         if frames != before[part]:
             raise DataError(

@@ -11,6 +11,7 @@ from posenet import __version__
 from posenet.cli import main, split_settings
 from posenet.config import Config, load_config
 from posenet.errors import CheckpointError, DataError, UsageError
+from posenet.training.run import run_folder
 
 VERBS = ["demo", "train", "evaluate", "predict", "losses"]
 HEAVY = ["torch", "numpy", "cv2", "lightning", "matplotlib", "scipy"]
@@ -270,12 +271,20 @@ def test_a_traceback_is_shown_for_debug_only(debug):
         (
             PermissionError(13, "Permission denied", "runs/x"),
             1,
-            "posenet: error: runs/x: Permission denied\n",
+            "posenet: error: runs/x: Permission denied; change its rights, or choose another "
+            "place\n",
         ),
         (
             OSError(28, "No space left on device"),
             1,
-            "posenet: error: file: No space left on device\n",
+            f"posenet: error: {run_folder(Config())}: No space left on device; free some space, or "
+            "choose another place\n",
+        ),
+        (
+            MemoryError(),
+            1,
+            "posenet: error: out of memory (of the CPU); use a smaller --optimization.batch_size, "
+            "or a smaller --data.width and --data.height\n",
         ),
         (DataError("room: holds no frames"), 1, "posenet: error: room: holds no frames\n"),
     ],

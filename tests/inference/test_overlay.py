@@ -147,7 +147,8 @@ def save_run(network, root, folder, names=None):
     (folder / "checkpoints").mkdir(parents=True)
     save_checkpoint(folder / "checkpoints" / "best.pt", checkpoint)
     if names is not None:
-        (folder / "split.json").write_text(json.dumps({"train": names}))
+        split = {"train": names, "validation": [], "test": []}
+        (folder / "split.json").write_text(json.dumps(split))
     return Localizer(checkpoint, "cpu")
 
 
