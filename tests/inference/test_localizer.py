@@ -58,6 +58,11 @@ def test_padding_keeps_the_shape_of_things(network):
     assert np.ptp(rows) == pytest.approx(400 * 48 / 480, abs=2)
 
 
+def assert_same_network(found, expected):
+    """Equal but for the rounding of float32, whose sums depend on the batch and on threads."""
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
+
+
 def test_one_image_or_many_arrays_or_files_give_the_same_poses(network, tmp_path):
     localizer = localizer_for(network)
     arrays = [picture(640, 480, seed) for seed in range(3)]
@@ -69,9 +74,9 @@ def test_one_image_or_many_arrays_or_files_give_the_same_poses(network, tmp_path
     assert expected.rotation.dtype == torch.float64
     assert not torch.equal(expected.translation[0], expected.translation[1])
     for many in (paths, [str(path) for path in paths], np.stack(arrays)):
-        torch.testing.assert_close(localizer.predict(many, batch_size=2), expected)
+        assert_same_network(localizer.predict(many, batch_size=2), expected)
     for one in (arrays[1], paths[1], str(paths[1])):
-        torch.testing.assert_close(localizer.predict(one).translation, expected.translation[1:2])
+        assert_same_network(localizer.predict(one).translation, expected.translation[1:2])
     assert localizer.predict([]).translation.shape == (0, 3)
 
 
@@ -89,9 +94,9 @@ def test_an_unreadable_file_does_not_stop_the_rest(network, tmp_path, batch_size
     assert results[5].error == "film: ends early"
     assert [result.name for result in results[:4]] == [*map(str, (bad, good, bad)), "film#1"]
     assert (results[3].recording, results[3].time_s) == ("film", 0.5)
-    torch.testing.assert_close(results[1].pose, results[4].pose)
+    assert_same_network(results[1].pose, results[4].pose)
     for entry, expected in ((results[1], good), (results[3], frame.pixels)):
-        torch.testing.assert_close(entry.pose.translation, localizer.predict(expected)[1][0])
+        assert_same_network(entry.pose.translation, localizer.predict(expected)[1][0])
 
 
 def test_images_of_single_batches_are_given_back_before_the_next_is_asked_for(network):
@@ -128,16 +133,14 @@ def test_hypotheses_are_the_most_probable_bins(with_bins):
         tensor = torch.from_numpy(localizer.fit(image)).permute(2, 0, 1)[None] / 255.0
         prediction = localizer.network(tensor)
     order = prediction.logits[0].argsort(descending=True)
-    torch.testing.assert_close(
-        found.poses.rotation, prediction.candidates.rotation[0, order].double()
-    )
-    torch.testing.assert_close(
+    assert_same_network(found.poses.rotation, prediction.candidates.rotation[0, order].double())
+    assert_same_network(
         found.poses.translation, prediction.candidates.translation[0, order].double()
     )
     best = localizer.localize([image, picture(640, 480, 1)], 1)
-    assert torch.equal(best.hypotheses.probability[0], found.probability[:1])
+    assert_same_network(best.hypotheses.probability[0], found.probability[:1])
     assert best.hypotheses.poses.rotation.shape == (2, 1, 3, 3)
-    torch.testing.assert_close(best.pose.rotation[:1], localizer.predict(image).rotation)
+    assert_same_network(best.pose.rotation[:1], localizer.predict(image).rotation)
     assert localizer.localize(image).hypotheses is None
 
 
