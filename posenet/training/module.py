@@ -141,7 +141,7 @@ class TrainingModule(lightning.LightningModule):
         if self.trainer.is_last_batch:
             # Not in on_train_epoch_end, which comes after that of the callbacks that read these.
             values = {name: mean.reduce().mean.float() for name, mean in means.items()}
-            self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+            self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, logger=False)
         return {
             "loss": sum(losses.values()),
             **{name: value.detach() for name, value in losses.items()},
@@ -223,7 +223,7 @@ class TrainingModule(lightning.LightningModule):
             # The geometric mean needs no weight between degrees and metres.
             "validation_score": (rotation_median * translation_median).sqrt(),
         }
-        self.log_dict({name: value.float() for name, value in values.items()})
+        self.log_dict({name: value.float() for name, value in values.items()}, logger=False)
 
     def configure_gradient_clipping(
         self,
