@@ -135,6 +135,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         views=config.optimization.views,
         seed=config.seed,
     )
+    # Lightning 2.5.3 to 2.6.6 has workers draw the first batches before it sets the epoch (#21938).
+    loader.sampler.set_epoch((steps_behind or 0) // len(loader))
     total_steps = len(loader) * config.optimization.epochs
     module = TrainingModule(
         network,
