@@ -27,6 +27,10 @@ class CheckpointError(PosenetError):
     """A checkpoint or a weights file that cannot be used."""
 
 
+class MemoryLackError(PosenetError):
+    """Settings that need more memory than there is."""
+
+
 def look_up(table: Mapping[str, Row], name: str, what: str) -> Row:
     """Return ``table[name]``, or raise an error that lists the names and the nearest one.
 

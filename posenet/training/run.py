@@ -41,6 +41,7 @@ from posenet.training.callbacks import (
     WriteMetrics,
 )
 from posenet.training.distillation import load_teacher, require_fit_teacher
+from posenet.training.memory import explain_lack_of_memory
 from posenet.training.module import TrainingModule
 from posenet.training.resume import (
     PREVIOUS,
@@ -146,6 +147,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         config.seed,
         teacher.network if teacher is not None else None,
         config.distill,
+        [frame.name for frame in scene.frames],
     )
 
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -175,13 +177,14 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     validation = plain_loader(scene, scene.split.validation, config.optimization.batch_size)
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(
-            module,
-            loader,
-            validation if scene.split.validation else None,
-            ckpt_path=None if steps_behind is None else checkpoints / RESUME,
-            weights_only=True,
-        )
+        with explain_lack_of_memory(config):
+            trainer.fit(
+                module,
+                loader,
+                validation if scene.split.validation else None,
+                ckpt_path=None if steps_behind is None else checkpoints / RESUME,
+                weights_only=True,
+            )
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     finally:

@@ -731,7 +731,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
         prediction = forward(network, image)
         if network.training and diverge.calls == 4:
             pose = prediction.pose
-            prediction = Prediction(Pose(pose.rotation, pose.translation * torch.nan))
+            holes = torch.tensor([[1.0], [torch.nan], [1.0], [1.0]])
+            prediction = Prediction(Pose(pose.rotation, pose.translation * holes))
         diverge.calls += network.training
         return prediction
 
@@ -739,7 +740,10 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
     monkeypatch.setattr(PoseNetwork, "forward", diverge)
     answer = train(tmp_path / "run")
     assert answer.code == 1
-    assert "the loss is nan at step 5" in answer.err.splitlines()[-1]
+    assert re.search(
+        rf"the loss is nan at step 5, for the frames {TRAIN}/frame-\d+ of 4 in the batch; the last",
+        answer.err.splitlines()[-1],
+    )
     kept = weights(tmp_path / "run" / "checkpoints" / "last.pt")
     assert all(tensor.isfinite().all() for tensor in kept.values())
 

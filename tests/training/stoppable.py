@@ -3,8 +3,8 @@
 It imports once and forks a child for each line of JSON on stdin, so that a training costs no more
 than itself. The answers are lines of JSON on stdout.
 
-A moment is a place in the program, counted from the start of a training; stops at moments, unlike
-stops at times, are the same on every machine.
+A moment is a place in the program and how often it has come there; stops at moments, unlike stops
+at times, are the same on every machine.
 """
 
 import io
@@ -67,7 +67,7 @@ def watch(moment) -> None:
     os.replace, torch.save = watched_replace, watched_save
 
 
-def run_child(words: list[str], stop_at: int | None, how: int, log: Path) -> None:
+def run_child(words: list[str], stop_at: list[object] | None, how: int, log: Path) -> None:
     """Run a command; never returns."""
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,7 +78,7 @@ def run_child(words: list[str], stop_at: int | None, how: int, log: Path) -> Non
             return
         moments.append(name)
         log.with_suffix(".moments").write_text(json.dumps(moments))
-        if len(moments) - 1 == stop_at:
+        if [name, moments.count(name) - 1] == stop_at:
             # Ctrl-C reaches all processes of a terminal, a kill only the one that it is meant for.
             (os.killpg if how == signal.SIGINT else os.kill)(child, how)
 

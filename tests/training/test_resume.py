@@ -1,6 +1,9 @@
 """A training that is stopped at any moment and resumed ends where one that was left alone does."""
 
 import json
+import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +15,7 @@ import pytest
 import torch
 
 from posenet.datasets.toy_room import write_toy_room
-from posenet.training.resume import RESUME
+from posenet.training.resume import PREVIOUS, RESUME
 
 EPOCHS = 3
 SETTINGS = {
@@ -116,12 +119,6 @@ def whole(train, tmp_path_factory) -> Callable[[str], Whole]:
     return whole
 
 
-def moment(answer: Answer, name: str, count: int) -> int:
-    """The number of the moment of a name; -1 is the last of that name."""
-    found = [number for number, other in enumerate(answer.moments) if other == name]
-    return found[count]
-
-
 def differences(found: Any, expected: Any, where: str = "") -> list[str]:
     """The places in which two checkpoints differ, but for where their files lie."""
     if where in ("/config/output", "/config/data/cache"):
@@ -161,24 +158,139 @@ def tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
+# Each resumes what the one before has left; the number is how often it has been there before.
 KILLS = {
-    "before there is an epoch": ("before best.pt", 0, "workers 0"),
-    "in an epoch": ("training", 3, "workers 1"),
-    "while resume.ckpt is written": ("half of resume.ckpt", 1, "workers 0"),
-    "between its two moves": ("after resume.previous.ckpt", 0, "workers 1"),
-    "after all files but it": ("before resume.ckpt", -1, "workers 0"),
-    "in the calibration": ("half of last.pt", -1, "workers 0"),
+    "workers 0": [
+        ("before best.pt", 0),  # no epoch is finished
+        ("half of resume.ckpt", 1),  # of the second epoch
+        ("after resume.previous.ckpt", 0),  # between the two moves
+        ("before resume.ckpt", 1),  # all else of the last epoch is written
+        ("half of last.pt", 1),  # in the calibration
+    ],
+    "workers 1": [("training", 3), ("validating", 1)],
 }
 
 
-@pytest.mark.parametrize("kill", KILLS)
-def test_a_killed_run_is_resumed_to_the_bit(kill, whole, train, tmp_path):
-    name, count, variant = KILLS[kill]
+@pytest.mark.parametrize("variant", KILLS)
+def test_a_run_that_is_killed_ends_where_it_would_have_to_the_bit(variant, whole, train, tmp_path):
     run = whole(variant)
-    stop_at = moment(run.answer, name, count)
-    killed = train(tmp_path / "run", stop_at=stop_at, **run.settings)
-    assert killed.code == -signal.SIGKILL
-    assert killed.moments[-1] == name
+    for stop_at in KILLS[variant]:
+        killed = train(tmp_path / "run", stop_at=stop_at, **run.settings)
+        assert (killed.code, killed.moments[-1]) == (-signal.SIGKILL, stop_at[0]), killed.output
     resumed = train(tmp_path / "run", **run.settings)
     assert resumed.code == 0, resumed.output
     assert_same_end(tmp_path / "run", run)
+
+
+INTERRUPTS = [
+    ("decoding", 3),
+    ("half of best.pt", 0),
+    ("training", 3),
+    ("validating", 0),
+    ("after resume.previous.ckpt", 0),
+    ("calibrating", 1),
+    ("drawing", 0),
+]
+LINES = (
+    r"(.*: 8 training, 8 validation, 8 test frames|epoch ./3  training .* validation .*"
+    r"|.*: no epoch was finished; beginning again)"
+)
+
+
+def test_ctrl_c_ends_with_one_line_and_a_run_that_can_be_resumed(whole, train, tmp_path):
+    run = whole("workers 1")
+    for stop_at in INTERRUPTS:
+        stopped = train(tmp_path / "run", stop_at=stop_at, how=signal.SIGINT, **run.settings)
+        assert stopped.code == 130, stopped.output
+        *lines, last = stopped.output.splitlines()
+        assert last == "posenet: interrupted"
+        assert [line for line in lines if not re.fullmatch(LINES, line)] == []
+        assert not list(tmp_path.glob("run/checkpoints/.*"))
+    resumed = train(tmp_path / "run", **run.settings)
+    assert resumed.code == 0, resumed.output
+    assert_same_end(tmp_path / "run", run)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def turn_a_bit(path: Path) -> None:
+    """In the middle, which is numbers: torch.load would not notice."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def trained(whole, train, tmp_path_factory) -> Path:
+    """A run that was killed when its last epoch was done."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    run = whole("workers 0")
+    killed = train(folder, stop_at=("calibrating", 0), **run.settings)
+    assert killed.code == -signal.SIGKILL
+    return folder
+
+
+@pytest.mark.parametrize("damage", [cut, turn_a_bit])
+def test_a_damaged_resume_file_costs_an_epoch(damage, trained, whole, train, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    damage(tmp_path / "run" / "checkpoints" / RESUME)
+    run = whole("workers 0")
+    resumed = train(tmp_path / "run", **run.settings)
+    assert resumed.code == 0, resumed.output
+    line = f"{tmp_path}/run/checkpoints/{RESUME}: damaged; going on from {PREVIOUS}, an epoch ea"
+    assert [text for text in resumed.output.splitlines() if text.startswith(line)] != []
+    assert resumed.moments.count("training") == 2  # the batches of an epoch
+    assert_same_end(tmp_path / "run", run)
+
+
+def test_where_all_resume_files_are_damaged_one_line_says_so(trained, whole, train, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for name in (RESUME, PREVIOUS):
+        cut(checkpoints / name)
+    resumed = train(tmp_path / "run", **whole("workers 0").settings)
+    assert resumed.code == 1
+    last = resumed.output.splitlines()[-1]
+    assert last.startswith(f"posenet: error: {checkpoints / RESUME}: damaged, and so is")
+    assert "best.pt and last.pt can still be used" in last
+
+
+def test_a_run_that_lost_patience_trains_no_further(train, tmp_path):
+    """It was killed in its calibration: resumed it has only that to do."""
+    settings = {"optimization__epochs": 9, "optimization__patience": 1, "data__workers": 0}
+    settings |= {"optimization__learning_rate": 1e-12}  # no better, no worse
+    killed = train(tmp_path / "run", stop_at=("calibrating", 0), **settings)
+    assert killed.code == -signal.SIGKILL
+    rows = (tmp_path / "run" / "metrics.csv").read_text()
+    assert 2 < rows.count("\n") < 9
+    resumed = train(tmp_path / "run", **settings)
+    assert (resumed.code, "training" in resumed.moments) == (0, False), resumed.output
+    assert (tmp_path / "run" / "metrics.csv").read_text() == rows
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random(whole, train, ask, tmp_path):
+    """Half of them at moments, half at times; with each worker count."""
+    exact = 0
+    for kill in range(20):
+        generator = random.Random(kill)
+        run = whole(list(VARIANTS)[kill % 2])
+        folder = tmp_path / f"run{kill}"
+        if kill % 4 < 2:
+            moments = run.answer.moments
+            number = generator.randrange(moments.index("before environment.json"), len(moments))
+            name = moments[number]
+            how = {"stop_at": (name, moments[:number].count(name))}
+        else:
+            how = {"stop_after_s": generator.uniform(0.0, run.answer.seconds)}
+        killed = train(folder, **how, **run.settings)
+        resumed = train(folder, **run.settings)
+        print(kill, how, killed.code, killed.moments[-1:], resumed.code)
+        assert resumed.code == 0, resumed.output
+        assert_same_end(folder, run)
+        exact += killed.code == -signal.SIGKILL
+    assert exact >= 15  # a process that was asked to die after some time may have been done
+    for run in (whole("workers 0").folder, folder):
+        assert ask(["evaluate", run, "--json"], tmp_path / "evaluation.log").code == 0
