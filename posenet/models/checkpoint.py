@@ -102,8 +102,10 @@ def whole_file(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
         if previous is not None and path.exists():
             path.replace(previous)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk
+            error.filename = str(path)
         raise
     _sync_folder(path.parent)
 

@@ -163,6 +163,23 @@ def require_same_split(path: Path, names: dict[str, list[str]]) -> None:
             )
 
 
+def say_what_changed(path: Path, now: dict[str, object]) -> None:
+    """Say where a run goes on with other software or another processor, which may round otherwise.
+
+    Args:
+        path: The ``environment.json`` of the run.
+        now: The same of today.
+    """
+    began = json.loads(path.read_text())
+    changed = [
+        f"{name} was {began[name]}, now {value}"
+        for name, value in now.items()
+        if name != "command" and name in began and began[name] != value
+    ]
+    if changed:
+        say(f"{path}: {'; '.join(changed)}: the run need not end where it would have to the bit")
+
+
 def _flat(config: Config) -> dict[str, object]:
     flat: dict[str, object] = {}
     for name, value in config_to_dict(config).items():

@@ -52,6 +52,7 @@ from posenet.training.resume import (
     require_fresh,
     require_same_run,
     require_same_split,
+    say_what_changed,
 )
 from posenet.version import __version__
 
@@ -155,6 +156,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         remove_left_over(place)
     if steps_behind is None:
         _describe_run(folder, config, names)
+    else:
+        say_what_changed(folder / "environment.json", _environment())
     intrinsics, distortion = common_lens(training_frames)
     keeper = KeepCheckpoints(
         checkpoints,
@@ -256,18 +259,22 @@ def _precision(config: Config) -> str:
     return {"32": "32-true", "bf16": "bf16-mixed"}[config.trainer.precision]
 
 
-def _describe_run(folder: Path, config: Config, names: dict[str, list[str]]) -> None:
+def _environment() -> dict[str, object]:
     packages = ("torch", "torchvision", "lightning", "kornia", "roma", "opencv-python", "numpy")
-    environment = {
+    return {
         "posenet": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
         "command": sys.argv,
         **{name: _version(name) for name in packages},
     }
+
+
+def _describe_run(folder: Path, config: Config, names: dict[str, list[str]]) -> None:
     texts = {
-        "environment.json": json.dumps(environment, indent=2) + "\n",
+        "environment.json": json.dumps(_environment(), indent=2) + "\n",
         "split.json": json.dumps(names, indent=1) + "\n",
         "config.yaml": dump_config(config),  # last: a run that has it can be resumed
     }

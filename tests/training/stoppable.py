@@ -77,13 +77,14 @@ def run_child(words: list[str], stop_at: list[object] | None, how: int, log: Pat
         if os.getpid() != child:  # a worker
             return
         moments.append(name)
-        log.with_suffix(".moments").write_text(json.dumps(moments))
+        with log.with_suffix(".moments").open("a") as file:
+            file.write(f"{name}\n")
         if [name, moments.count(name) - 1] == stop_at:
             # Ctrl-C reaches all processes of a terminal, a kill only the one that it is meant for.
             (os.killpg if how == signal.SIGINT else os.kill)(child, how)
 
     child = os.getpid()
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    descriptor = os.open(log, os.O_WRONLY)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     watch(moment)
@@ -99,6 +100,9 @@ def serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         log = Path(request["log"])
+        moments = log.with_suffix(".moments")
+        for file in (log, moments):
+            file.write_text("")
         started = time.monotonic()
         child = os.fork()
         if child == 0:
@@ -112,14 +116,12 @@ def serve() -> None:
                 os.kill(child, request["how"])
                 status = os.waitpid(child, 0)[1]
             time.sleep(0.005)
-        moments = log.with_suffix(".moments")
         answer = {
             "code": os.waitstatus_to_exitcode(status),
             "seconds": time.monotonic() - started,
             "output": log.read_text(),
-            "moments": json.loads(moments.read_text()) if moments.exists() else [],
+            "moments": moments.read_text().splitlines(),
         }
-        moments.unlink(missing_ok=True)
         print(json.dumps(answer), flush=True)
 
 

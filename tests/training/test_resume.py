@@ -100,7 +100,13 @@ class Whole(NamedTuple):
 
 VARIANTS = {
     "workers 0": {"data__workers": 0},
-    "workers 1": {"data__workers": 1, "model__mode": "regression"},
+    # An epoch is a half of the frames, a batch smaller than that.
+    "workers 1": {
+        "data__workers": 1,
+        "model__mode": "regression",
+        "optimization__views": 0.5,
+        "optimization__batch_size": 2,
+    },
 }
 
 
@@ -245,6 +251,16 @@ def test_a_damaged_resume_file_costs_an_epoch(damage, trained, whole, train, tmp
     assert_same_end(tmp_path / "run", run)
 
 
+def test_other_software_is_mentioned(trained, whole, train, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    path = tmp_path / "run" / "environment.json"
+    began = json.loads(path.read_text())
+    path.write_text(json.dumps(began | {"torch": "0.1", "command": ["another"]}))
+    resumed = train(tmp_path / "run", **whole("workers 0").settings)
+    line = f"{path}: torch was 0.1, now {began['torch']}: the run need not end where it would have"
+    assert (resumed.code, line in resumed.output) == (0, True), resumed.output
+
+
 def test_where_all_resume_files_are_damaged_one_line_says_so(trained, whole, train, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -273,7 +289,7 @@ def test_a_run_that_lost_patience_trains_no_further(train, tmp_path):
 @pytest.mark.slow
 def test_twenty_kills_at_random(whole, train, ask, tmp_path):
     """Half of them at moments, half at times; with each worker count."""
-    exact = 0
+    kills = 0
     for kill in range(20):
         generator = random.Random(kill)
         run = whole(list(VARIANTS)[kill % 2])
@@ -287,10 +303,12 @@ def test_twenty_kills_at_random(whole, train, ask, tmp_path):
             how = {"stop_after_s": generator.uniform(0.0, run.answer.seconds)}
         killed = train(folder, **how, **run.settings)
         resumed = train(folder, **run.settings)
-        print(kill, how, killed.code, killed.moments[-1:], resumed.code)
         assert resumed.code == 0, resumed.output
         assert_same_end(folder, run)
-        exact += killed.code == -signal.SIGKILL
-    assert exact >= 15  # a process that was asked to die after some time may have been done
-    for run in (whole("workers 0").folder, folder):
-        assert ask(["evaluate", run, "--json"], tmp_path / "evaluation.log").code == 0
+        kills += killed.code == -signal.SIGKILL
+    assert kills >= 15  # a process that was to die after some time may have been done
+    for name in (run.folder, folder):
+        evaluated = ask(["evaluate", name], tmp_path / "evaluation.log")
+        assert evaluated.code == 0, evaluated.output
+    for name in ("predictions.csv", "evaluation.json"):
+        assert (folder / name).read_bytes() == (run.folder / name).read_bytes()
