@@ -4,6 +4,7 @@ A file holds tensors and plain values only, is written whole or not at all, and 
 ``weights_only=True``.
 """
 
+import errno
 import os
 import zipfile
 from collections.abc import Iterator
@@ -117,6 +118,9 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a network's file system may have no such thing
+            raise
     finally:
         os.close(descriptor)
 

@@ -49,7 +49,7 @@ class KeepCheckpoints(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """A run that was killed after its last epoch has no more to train."""
-        trainer.should_stop = self._has_lost_patience()
+        trainer.should_stop |= self._has_lost_patience()
 
     def on_validation_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """Keep the epoch if it is the best so far."""
@@ -63,7 +63,7 @@ class KeepCheckpoints(lightning.Callback):
         """Keep the last epoch, and decide whether there is another."""
         self.epoch = trainer.current_epoch + 1
         self._save("last.pt", self.epoch, module)
-        trainer.should_stop = self._has_lost_patience()
+        trainer.should_stop |= self._has_lost_patience()
 
     def on_exception(
         self, trainer: lightning.Trainer, module: TrainingModule, exception: BaseException

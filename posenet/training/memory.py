@@ -10,7 +10,7 @@ from posenet.errors import MemoryLackError
 
 # What torch says has no type of its own, but on the GPU.
 _SAYS_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-_SAYS_WORKER_DIED = "DataLoader worker"
+_SAYS_WORKER_DIED = "DataLoader worker (pid"
 
 
 @contextmanager

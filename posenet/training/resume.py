@@ -87,15 +87,15 @@ def find_resumable(checkpoints: Path) -> int | None:
         if not path.exists():
             continue
         try:
-            content = read_whole(path)
-        except CheckpointError:
+            steps = read_whole(path)["global_step"]
+        except (CheckpointError, KeyError, TypeError):
             damaged = True
             continue
         if path == previous:
             if damaged:
                 say(f"{last}: damaged; going on from {PREVIOUS}, an epoch earlier")
             previous.replace(last)  # or the next epoch would keep the damaged one in its place
-        return content["global_step"]
+        return steps
     if damaged:
         raise CheckpointError(
             f"{last}: damaged, and so is, or not there, {PREVIOUS}; best.pt and last.pt can still "

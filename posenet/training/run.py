@@ -20,9 +20,10 @@ from typing import NamedTuple
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
 from posenet.config import Config, dump_config
-from posenet.datasets.loader import plain_loader, training_loader, training_poses
+from posenet.datasets.loader import Sample, plain_loader, training_loader, training_poses
 from posenet.datasets.resampling import common_lens
 from posenet.datasets.scene import Scene, load_scene, resolve_data
 from posenet.errors import UsageError, look_up
@@ -178,26 +179,37 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     callbacks = [keeper, metrics, ShowProgress(length), KeepResumable(checkpoints / RESUME)]
     trainer = _make_trainer(config, folder, callbacks, steps_behind or 0)
     validation = plain_loader(scene, scene.split.validation, config.optimization.batch_size)
+    with explain_lack_of_memory(config):
+        _fit(
+            trainer,
+            module,
+            loader,
+            validation if scene.split.validation else None,
+            None if steps_behind is None else checkpoints / RESUME,
+        )
+        for path in sorted(checkpoints.glob("*.pt")):
+            calibrate(path, scene, config.optimization.batch_size)
+    plot_training_curves(folder / "training_curves.png", metrics.rows, length)
+    (checkpoints / PREVIOUS).unlink(missing_ok=True)
+    return TrainingResult(folder, keeper.best_epoch)
+
+
+def _fit(
+    trainer: lightning.Trainer,
+    module: TrainingModule,
+    training: DataLoader[Sample],
+    validation: DataLoader[Sample] | None,
+    resume_file: Path | None,
+) -> None:
+    """Lightning's ``fit`` that leaves Ctrl-C as it was."""
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        with explain_lack_of_memory(config):
-            trainer.fit(
-                module,
-                loader,
-                validation if scene.split.validation else None,
-                ckpt_path=None if steps_behind is None else checkpoints / RESUME,
-                weights_only=True,
-            )
+        trainer.fit(module, training, validation, ckpt_path=resume_file, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
-    for path in sorted(checkpoints.glob("*.pt")):
-        calibrate(path, scene, config.optimization.batch_size)
-    plot_training_curves(folder / "training_curves.png", metrics.rows, length)
-    (checkpoints / PREVIOUS).unlink(missing_ok=True)
-    return TrainingResult(folder, keeper.best_epoch)
 
 
 def _require_known_rows(config: Config) -> None:
