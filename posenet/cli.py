@@ -179,7 +179,9 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="print comparison.json on stdout")
 
     verb = _add(verbs, "predict", _predict, "poses of images that have none")
-    verb.add_argument("run_folder", metavar="RUN", type=Path, help="run folder or checkpoint file")
+    verb.add_argument(
+        "run_folder", metavar="RUN", type=Path, help="run folder, checkpoint file or .onnx file"
+    )
     verb.add_argument(
         "paths",
         metavar="PATH",
@@ -223,6 +225,28 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=_CAMERA,
         type=_intrinsics,
         help="camera of the images, pixels (from EXIF, else that of the training images)",
+    )
+
+    verb = _add(verbs, "export", _export, "a run as one file that needs no torch (ONNX)")
+    verb.add_argument("run_folder", metavar="RUN", type=Path, help="run folder or checkpoint file")
+    verb.add_argument("--to", metavar="FORMAT", default="onnx", help="onnx (default), torch-export")
+    verb.add_argument("--output", metavar="FILE", type=Path, help="file to make (RUN/model.onnx)")
+    verb.add_argument("--force", action="store_true", help="replace the file")
+    verb.add_argument(
+        "--images",
+        metavar="PATH",
+        type=Path,
+        nargs="+",
+        help="compare with the run on these (on frames of its dataset)",
+    )
+    verb.add_argument(
+        "--tolerance-deg", metavar="DEG", type=float, default=1e-3, help="most it may differ (1e-3)"
+    )
+    verb.add_argument(
+        "--tolerance-m",
+        metavar="M",
+        type=float,
+        help="likewise (1e-4, more where the scene is larger than 10 m)",
     )
 
     verb = _add(verbs, "losses", _losses, "the losses: formulas, robustness, pictures")
@@ -473,6 +497,23 @@ def _predict(options: argparse.Namespace, _: list[str]) -> int:
     )
     unreadable = run_predict(options.run_folder, options.paths, sys.stdout, wanted)
     return 1 if unreadable else 0
+
+
+def _export(options: argparse.Namespace, _: list[str]) -> int:
+    from posenet.inference.export import describe_export, export_run
+
+    exported = export_run(
+        options.run_folder,
+        options.to,
+        options.output,
+        force=options.force,
+        images=options.images,
+        tolerance_deg=options.tolerance_deg,
+        tolerance_m=options.tolerance_m,
+    )
+    print(describe_export(exported))
+    print(f"next: posenet predict {exported.path} photo.jpg", file=sys.stderr)
+    return 0
 
 
 def _losses(options: argparse.Namespace, _: list[str]) -> int:

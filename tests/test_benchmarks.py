@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from posenet.config import ModelConfig, OptimizationConfig, load_config
+from posenet.config import DataConfig, ModelConfig, OptimizationConfig, load_config
 from posenet.datasets.scene import resolve_data
 from posenet.datasets.toy_room import write_toy_room
 
@@ -67,3 +67,14 @@ def test_the_novelty_benchmark_ranks_images_by_either_score():
     assert module.nearest(known)(known).abs().max() < 1e-6
     assert module.auroc(torch.tensor([1.0, 3.0]), torch.tensor([2.0])) == 0.5
     assert module.auroc(torch.tensor([2.0]), torch.tensor([2.0])) == 0.5
+
+
+def test_the_export_benchmark_times_both_sides(tmp_path):
+    pytest.importorskip("onnxruntime")
+    module = load("benchmark_export")
+    model = ModelConfig(backbone="resnet18", weights="none", channels=4)
+    module.save_untrained(tmp_path / "best.pt", DataConfig(width=64, height=48), model)
+    exported = module.export_run(tmp_path / "best.pt").path
+    row = module.measure(tmp_path / "best.pt", exported, batch=2, turns=2)
+    assert row.batch == 2
+    assert min(row.torch_ms, row.onnx_ms, row.ratio) > 0.0

@@ -16,6 +16,8 @@ from kornia.geometry.conversions import (
 from kornia.geometry.conversions import rotation_matrix_to_quaternion as _rotation_to_quaternion
 from torch import Tensor
 
+from posenet.geometry.projection import is_exporting, nearest_rotation
+
 
 def rotation_from_6d(vector: Tensor) -> Tensor:
     """Rotation whose first two columns are the Gram-Schmidt basis of two 3-vectors.
@@ -69,9 +71,12 @@ def rotation_from_9d(vector: Tensor) -> Tensor:
         ValueError: The last size is not 9.
 
     Source: Levinson et al., An Analysis of SVD for Deep Rotation Estimation, NeurIPS 2020; solved
-    by RoMa (Bregier, 3DV 2021), whose damped gradient is finite where the SVD's own is not.
+    by RoMa (Bregier, 3DV 2021), whose damped gradient is finite where the SVD's own is not. What is
+    exported needs no gradient and may use no solver.
     """
     _require_last_size(vector, 9)
+    if is_exporting():
+        return nearest_rotation(_divide_by_largest(vector).unflatten(-1, (3, 3)))
     if torch.is_inference_mode_enabled() and not torch.compiler.is_compiling():
         _fill_cache_of_roma(vector.device)
     return roma.special_procrustes(_divide_by_largest(vector).unflatten(-1, (3, 3)))

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from posenet.datasets.images import map_in_order
 from posenet.datasets.resampling import resample_image
-from posenet.errors import DataError, UsageError
+from posenet.errors import CheckpointError, DataError, UsageError
 from posenet.geometry import Distortion, Intrinsics, Pose
 from posenet.inference.answers import Localization, Localized, most_probable, singles
 from posenet.inference.cameras import ImageCamera, camera_of
+from posenet.inference.onnx_model import ONNX_SUFFIX, OnnxModel, load_onnx
 from posenet.inference.photos import (
     ImageLike,
     Photo,
@@ -38,23 +39,33 @@ class Localizer:
     """A trained network, ready for images.
 
     Args:
-        checkpoint: The network and its settings.
+        checkpoint: The network and its settings, or an exported model, which runs on the CPU.
         device: Where to run; a GPU when there is one.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint | OnnxModel, device: str | None = None) -> None:
+        if isinstance(checkpoint, OnnxModel):
+            self.network, self.checkpoint = checkpoint, checkpoint.known
+            self.device = torch.device("cpu")
+            return
         self.checkpoint = checkpoint
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = checkpoint.network.to(self.device).eval()
 
     @classmethod
     def load(cls, run: str | Path, device: str | None = None) -> "Localizer":
-        """Load the best checkpoint of a run folder, or a checkpoint file.
+        """Load the best checkpoint of a run folder, a checkpoint file, or an exported model.
 
         Raises:
             CheckpointError: There is none, or it cannot be used.
         """
-        return cls(load_checkpoint(find_checkpoint(Path(run))), device)
+        path = find_checkpoint(Path(run))
+        if path.suffix == ".pt2":
+            raise CheckpointError(
+                f"{path}: is for programs of your own, which load it with torch.export.load; give "
+                "the run, or a .onnx file of it"
+            )
+        return cls(load_onnx(path) if path.suffix == ONNX_SUFFIX else load_checkpoint(path), device)
 
     def predict(
         self,
@@ -115,8 +126,8 @@ class Localizer:
         """
         parts = [self._predict(np.stack(batch)) for batch in _batched(images, batch_size)]
         if not parts:
-            data = self.checkpoint.config.data
-            parts = [self._predict(np.zeros((0, data.height, data.width, 3), np.uint8))]
+            size = (0, self.camera.height, self.camera.width, 3)
+            parts = [self._predict(np.zeros(size, np.uint8))]
         return _join_predictions(parts)
 
     def require_bins(self, count: int) -> None:
@@ -210,6 +221,8 @@ class Localizer:
 
     @torch.inference_mode()
     def _predict(self, images: Pixels | Tensor) -> Prediction:
+        if isinstance(self.network, OnnxModel):
+            return self.network.predict(torch.as_tensor(images))
         tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
         pose, logits, candidates, confidence = self.network(to_float(tensor))
         return Prediction(
@@ -240,10 +253,7 @@ class Localizer:
     @property
     def camera(self) -> Intrinsics:
         """The pinhole camera whose images the network knows."""
-        data, trained = self.checkpoint.config.data, self.checkpoint.intrinsics
-        if data.camera is not None:
-            return Intrinsics(*data.camera, data.width, data.height)
-        return trained.resized(data.width, data.height)
+        return self.checkpoint.camera
 
     def camera_of(self, photo: Photo, known: Intrinsics | None = None) -> ImageCamera:
         """The camera that took an image, see :func:`posenet.inference.cameras.camera_of`."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from posenet.datasets.scene import read_frames
@@ -62,7 +61,7 @@ def scene_map(localizer: Localizer, run: Path) -> SceneMap:
     The checkpoint holds no training positions. They are taken from the dataset where that is still
     there; else the map is laid about the mean training pose, which the network needs itself.
     """
-    network, checkpoint = localizer.network, localizer.checkpoint
+    checkpoint = localizer.checkpoint
     unit = "m" if checkpoint.metric else "units"
     try:
         train = _training_poses(localizer, run_folder_of(find_checkpoint(run)))
@@ -70,11 +69,9 @@ def scene_map(localizer: Localizer, run: Path) -> SceneMap:
         say(
             f"overlay: the map shows no training positions, as the dataset cannot be read ({error})"
         )
-        origin = np.array(checkpoint.origin)
-        center = network.translation_center.cpu().double().numpy() + origin
-        mean = network.rotation_center.cpu().double()
-        axes = top_down_axes(Pose(mean[None], torch.from_numpy(center)[None]))
-        radius = 3.0 * float(network.translation_spread)
+        mean = checkpoint.mean_pose
+        axes = top_down_axes(Pose(mean.rotation[None], mean.translation[None]))
+        center, radius = mean.translation.numpy(), 3.0 * checkpoint.spread
         return SceneMap(axes, np.zeros((0, 2)), axes @ center, radius, unit)
     axes = top_down_axes(train)
     known = train.translation.numpy() @ axes.T

@@ -15,10 +15,11 @@ from torch import Tensor
 from posenet.models.network import Confidence
 
 LEVEL = 0.9  # share of truths that an interval shall hold, where nothing else is asked
-# An image less familiar than all but this share of the validation images is of another place. Where
-# these are too few to tell, one that is less familiar than all of them is; of fewer than 19, to be
-# less familiar than all is no rare thing.
-_LEAST_FAMILIARITY, _MOST_FALSE_ALARMS = 0.01, 0.05
+# An image is of another place if it is more novel than all but this share of the validation images,
+# and than the median of their mirror images, which look like the scene and are of no place.
+_RARE = 0.01
+# Of fewer validation images one may be more novel than all, and be of the scene.
+_FEWEST = 19
 
 
 class Calibration(NamedTuple):
@@ -28,11 +29,13 @@ class Calibration(NamedTuple):
         rotation_ratios: Rotation errors in units of their predicted scales.
         translation_ratios: Translation errors likewise.
         novelties: Their novelty.
+        mirrored_novelties: The novelty of their mirror images.
     """
 
     rotation_ratios: Tensor
     translation_ratios: Tensor
     novelties: Tensor
+    mirrored_novelties: Tensor
 
 
 class PoseConfidence(NamedTuple):
@@ -54,7 +57,10 @@ class PoseConfidence(NamedTuple):
 
 
 def make_calibration(
-    confidence: Confidence, rotation_error: Tensor, translation_error: Tensor
+    confidence: Confidence,
+    rotation_error: Tensor,
+    translation_error: Tensor,
+    mirrored_novelty: Tensor,
 ) -> Calibration:
     """Calibration by images whose errors are known.
 
@@ -62,11 +68,13 @@ def make_calibration(
         confidence: Of n images, (n,).
         rotation_error: Radians, (n,).
         translation_error: Metres, (n,).
+        mirrored_novelty: Of their mirror images, (n,).
     """
     ratios = (
         rotation_error.double() / confidence.rotation_scale.double(),
         translation_error.double() / confidence.translation_scale.double(),
         confidence.novelty.double(),
+        mirrored_novelty.double(),
     )
     return Calibration(*(values.sort().values for values in ratios))
 
@@ -88,29 +96,57 @@ def pose_confidence(
     Raises:
         ValueError: The level is out of range.
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level: expected a share in (0, 1), got {level}")
+    factors = radius_factors(calibration, level)
     if calibration is None:
-        # The distance has a gamma distribution of shape 3; so has the angle while it is small.
-        factors = (float(gammaincinv(3.0, level)),) * 2
         familiarity = torch.full_like(confidence.novelty, math.nan, dtype=torch.float64)
         same_scene = torch.ones_like(familiarity, dtype=torch.bool)
     else:
-        factors = (
-            conformal_quantile(calibration.rotation_ratios, level),
-            conformal_quantile(calibration.translation_ratios, level),
-        )
         count = len(calibration.novelties)
         below = torch.searchsorted(calibration.novelties, confidence.novelty.double())
         familiarity = (count - below).double().add(1.0) / (count + 1.0)
-        least = min(_MOST_FALSE_ALARMS, max(_LEAST_FAMILIARITY, 1.0 / (count + 1.0)))
-        same_scene = familiarity > least
+        same_scene = confidence.novelty.double() <= most_novel(calibration)
     radius = torch.rad2deg(factors[0] * confidence.rotation_scale.double())
     return PoseConfidence(
         radius.clamp(max=180.0),
         factors[1] * confidence.translation_scale.double(),
         familiarity,
         same_scene,
+    )
+
+
+def most_novel(calibration: Calibration) -> float:
+    """Novelty above which an image is said to be of another scene; infinite where that is unknown.
+
+    What validation images alone would allow is too strict: they come from training recordings, and
+    an image from farther away is more novel. Their mirror images show how novel another place that
+    looks alike would be.
+    """
+    count = len(calibration.novelties)
+    if count < _FEWEST:
+        return math.inf
+    rank = min(count, math.ceil((count + 1) * (1.0 - _RARE)))
+    usual = float(calibration.novelties[rank - 1])
+    return max(usual, float(calibration.mirrored_novelties.median()))
+
+
+def radius_factors(calibration: Calibration | None, level: float) -> tuple[float, float]:
+    """By what the scales of rotation and translation are multiplied for radii of a level.
+
+    Args:
+        calibration: As of :func:`pose_confidence`.
+        level: Share of truths that the radii shall hold, in (0, 1).
+
+    Raises:
+        ValueError: The level is out of range.
+    """
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level: expected a share in (0, 1), got {level}")
+    if calibration is None:
+        # The distance has a gamma distribution of shape 3; so has the angle while it is small.
+        return (float(gammaincinv(3.0, level)),) * 2
+    return (
+        conformal_quantile(calibration.rotation_ratios, level),
+        conformal_quantile(calibration.translation_ratios, level),
     )
 
 

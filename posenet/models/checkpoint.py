@@ -16,7 +16,7 @@ import torch
 
 from posenet.config import Config, config_from_dict, config_to_dict
 from posenet.errors import CheckpointError, UsageError
-from posenet.geometry import Distortion, Intrinsics
+from posenet.geometry import Distortion, Intrinsics, Pose
 from posenet.models.calibration import Calibration
 from posenet.models.network import PoseNetwork
 from posenet.version import __version__
@@ -52,6 +52,26 @@ class Checkpoint(NamedTuple):
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     calibration: Calibration | None = None
     turns_photos: bool = True
+
+    @property
+    def camera(self) -> Intrinsics:
+        """The pinhole camera whose images the network knows, at the size of its images."""
+        data = self.config.data
+        if data.camera is not None:
+            return Intrinsics(*data.camera, data.width, data.height)
+        return self.intrinsics.resized(data.width, data.height)
+
+    @property
+    def mean_pose(self) -> Pose:
+        """Mean of the training poses in the world, float64, ()."""
+        network, origin = self.network, torch.tensor(self.origin, dtype=torch.float64)
+        center = network.translation_center.cpu().double() + origin
+        return Pose(network.rotation_center.cpu().double(), center)
+
+    @property
+    def spread(self) -> float:
+        """Root mean square distance of the training positions to their mean."""
+        return float(self.network.translation_spread)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

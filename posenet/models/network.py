@@ -1,5 +1,6 @@
 """The pose network: backbone, spatial head, rotation and translation. Read it top to bottom."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from posenet.config import DataConfig, ModelConfig
 from posenet.errors import look_up
 from posenet.geometry import REPRESENTATIONS, Pose, mean_rotation
+from posenet.geometry.projection import is_exporting
 from posenet.models.backbones import build_backbone, norm_layers
 from posenet.models.novelty import FeatureDensity
 from posenet.models.viewpoints import DECODINGS, ViewpointBins, decode
@@ -152,10 +154,11 @@ class PoseNetwork(nn.Module):
             return Prediction(pose, confidence=confidence)
         logits = self.viewpoint(features).float()
         if self.mode == "classification":
-            candidates = Pose(*(part.expand(len(image), *part.shape) for part in self.bins.centers))
+            count = image.shape[0]  # len() would be a constant in an exported network
+            candidates = Pose(*(part.expand(count, *part.shape) for part in self.bins.centers))
         else:
             candidates = self._poses_about(self.bins.centers, self.bins.spread_m, features)
-        with torch.autocast(image.device.type, enabled=False):
+        with _full_precision(image):
             pose = decode(logits, candidates, self.decoding)
         return Prediction(pose, logits, candidates, confidence)
 
@@ -171,7 +174,7 @@ class PoseNetwork(nn.Module):
 
     def _confidence(self, features: Tensor) -> Confidence:
         raw = self.confidence(features).float().clamp(*_LOG_SCALES)
-        with torch.autocast(features.device.type, enabled=False):
+        with _full_precision(features):
             rotation, translation = raw.exp().unbind(dim=-1)
             novelty = self.novelty(features.float())
         return Confidence(rotation, translation * self.translation_spread, novelty)
@@ -181,7 +184,7 @@ class PoseNetwork(nn.Module):
         shape = centers.translation.shape[:-1]
         raw_rotation = self.rotation(features).float().unflatten(-1, (*shape, -1))
         raw_translation = self.translation(features).float().unflatten(-1, (*shape, 3))
-        with torch.autocast(features.device.type, enabled=False):
+        with _full_precision(features):
             rotation = self.representation.to_rotation(raw_rotation + self.identity)
             return Pose(centers.rotation @ rotation, raw_translation * unit_m + centers.translation)
 
@@ -189,6 +192,11 @@ class PoseNetwork(nn.Module):
 def to_float(image: Tensor) -> Tensor:
     """Images in [0, 1] from bytes; bytes are cheaper to move between processes and devices."""
     return image.float() / 255.0
+
+
+def _full_precision(tensor: Tensor) -> AbstractContextManager:
+    """No autocast; an exported network, which has none, cannot hold the context either."""
+    return nullcontext() if is_exporting() else torch.autocast(tensor.device.type, enabled=False)
 
 
 def _branch(inputs: int, outputs: int, hidden: int = 256) -> nn.Sequential:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-DIRECTIONS = 64
-# So many training images for each direction: fewer would describe single images, not the scene.
-_IMAGES_A_DIRECTION = 4
+DIRECTIONS = 128
+# So many training views for each direction: fewer would describe single views, not the scene.
+_VIEWS_A_DIRECTION = 4
 
 
 class FeatureDensity(nn.Module):
@@ -40,7 +40,9 @@ class FeatureDensity(nn.Module):
         """Fit mean, directions and variances.
 
         Args:
-            features: Of N training images, (N, D), N at least 2. Few images get few directions.
+            features: Of N training views, (N, D), N at least 2. Few views get few directions. Views
+                as training makes them, turned and moved, count as usual; frames alone would make
+                every new viewpoint look strange.
         """
         features = features.double()
         count, size = features.shape
@@ -48,7 +50,7 @@ class FeatureDensity(nn.Module):
         centred = features - mean
         # The N x N matrix of products has the same eigenvalues as the far larger D x D one.
         values, vectors = torch.linalg.eigh(centred @ centred.T / count)
-        kept = min(DIRECTIONS, count // _IMAGES_A_DIRECTION)
+        kept = min(DIRECTIONS, count // _VIEWS_A_DIRECTION)
         values, vectors = values.flip(0)[:kept], vectors.flip(1)[:, :kept]
         directions = centred.T @ vectors
         directions /= torch.linalg.vector_norm(directions, dim=0).clamp_min(1e-12)
@@ -65,7 +67,7 @@ class FeatureDensity(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Mean squared deviation of features in units of their variances.
 
-        About 1 for training images, somewhat more for others of the scene.
+        About 1 for training views.
 
         Args:
             features: (B, D).

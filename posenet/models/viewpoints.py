@@ -141,9 +141,14 @@ def decode(logits: Tensor, candidates: Pose, decoding: str) -> Pose:
 
 
 def _most_probable(logits: Tensor, candidates: Pose) -> Pose:
+    # Expanded by hand: take_along_dim compares sizes, which fixes them in an exported network.
     index = logits.argmax(dim=-1)[..., None, None]
-    rotation = torch.take_along_dim(candidates.rotation, index.unsqueeze(-1), dim=-3).squeeze(-3)
-    translation = torch.take_along_dim(candidates.translation, index, dim=-2).squeeze(-2)
+    rotation = candidates.rotation.gather(
+        -3, index.unsqueeze(-1).expand(*index.shape[:-2], 1, 3, 3)
+    ).squeeze(-3)
+    translation = candidates.translation.gather(-2, index.expand(*index.shape[:-2], 1, 3)).squeeze(
+        -2
+    )
     return Pose(rotation, translation)
 
 

@@ -187,8 +187,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             validation if scene.split.validation else None,
             None if steps_behind is None else checkpoints / RESUME,
         )
-        for path in sorted(checkpoints.glob("*.pt")):
-            calibrate(path, scene, config.optimization.batch_size)
+        calibrate(sorted(checkpoints.glob("*.pt")), scene, config)
     plot_training_curves(folder / "training_curves.png", metrics.rows, length)
     (checkpoints / PREVIOUS).unlink(missing_ok=True)
     return TrainingResult(folder, keeper.best_epoch)

@@ -124,7 +124,7 @@ def test_lines_say_how_sure_the_network_is(run, images, tmp_path, capsys, with_b
     localizer = with_bins[0]
     novelty = localizer.predict_fully([localizer.fit(picture(640, 480, 1))]).confidence.novelty
     ratios = torch.arange(1.0, 200.0).double()
-    calibration = Calibration(ratios, 2.0 * ratios, novelty.repeat(199))
+    calibration = Calibration(ratios, 2.0 * ratios, *2 * [novelty.repeat(199)])
     checkpoint = localizer.checkpoint._replace(calibration=calibration)
     save_checkpoint(tmp_path / "best.pt", checkpoint)
     expected = Localizer(checkpoint, "cpu").localize(images / "1.png").confidence
@@ -144,7 +144,7 @@ def test_lines_say_how_sure_the_network_is(run, images, tmp_path, capsys, with_b
 
 
 def test_an_image_of_another_place_is_warned_of_once(images, tmp_path, capsys, with_bins):
-    calibration = Calibration(*torch.full((3, 200), -1e9, dtype=torch.float64))
+    calibration = Calibration(*torch.full((4, 200), -1e9, dtype=torch.float64))
     checkpoint = with_bins[0].checkpoint._replace(calibration=calibration)
     save_checkpoint(tmp_path / "best.pt", checkpoint)
     assert main(["predict", str(tmp_path / "best.pt"), str(images)]) == 0
@@ -154,7 +154,7 @@ def test_an_image_of_another_place_is_warned_of_once(images, tmp_path, capsys, w
     ] * 3
     assert err.count("\n") == 1
     assert f"posenet: warning: {images / '0.png'} looks unlike the images that the network" in err
-    few = Calibration(*torch.full((3, 2), -1e9, dtype=torch.float64))  # two images tell nothing
+    few = Calibration(*torch.full((4, 2), -1e9, dtype=torch.float64))  # two images tell nothing
     save_checkpoint(tmp_path / "few.pt", checkpoint._replace(calibration=few))
     assert main(["predict", str(tmp_path / "few.pt"), str(images)]) == 0
     assert capsys.readouterr().err == ""

@@ -11,6 +11,7 @@ from scipy import stats
 
 from posenet.models.calibration import (
     Calibration,
+    PoseConfidence,
     conformal_quantile,
     make_calibration,
     pose_confidence,
@@ -30,7 +31,8 @@ def drawn(
 
 
 def calibration_of(count: int, factor: float = 1.0, seed: int = 1) -> Calibration:
-    return make_calibration(*drawn(count, seed, factor))
+    confidence, angle, distance = drawn(count, seed, factor)
+    return make_calibration(confidence, angle, distance, 0.0 * confidence.novelty)
 
 
 def test_the_conformal_quantile_is_the_rank_that_the_proof_needs():
@@ -69,24 +71,42 @@ def test_radii_hold_what_is_asked_however_wrong_the_scales_are(factor):
         assert translation == pytest.approx(level, abs=0.03)
 
 
+def said_of(novelties: list[float], known: list[float], mirrored: list[float]) -> PoseConfidence:
+    """What is said of images, by the novelties of validation images and their mirror images."""
+    calibration = Calibration(
+        *(torch.ones(len(known)).double() for _ in range(2)),
+        torch.tensor(known).double(),
+        torch.tensor(mirrored).double(),
+    )
+    ones = torch.ones(len(novelties))
+    return pose_confidence(Confidence(ones, ones, torch.tensor(novelties)), calibration)
+
+
 def test_familiarity_is_the_share_of_validation_that_is_as_novel():
-    calibration = Calibration(torch.ones(3), torch.ones(3), torch.tensor([1.0, 2.0, 3.0]).double())
-    novelty = torch.tensor([0.5, 1.0, 1.5, 3.0, 9.0])
-    found = pose_confidence(Confidence(torch.ones(5), torch.ones(5), novelty), calibration)
+    found = said_of([0.5, 1.0, 1.5, 3.0, 9.0], [1.0, 2.0, 3.0], [5.0, 6.0, 7.0])
     expected = torch.tensor([1.0, 1.0, 0.75, 0.5, 0.25]).double()
     torch.testing.assert_close(found.familiarity, expected)
-    # One in four of the scene's own images is less familiar than three others.
-    assert found.same_scene.all()
-    many = Calibration(*(torch.arange(1.0, 20.0).double() for _ in range(3)))
-    found = pose_confidence(Confidence(torch.ones(5), torch.ones(5), novelty + 11.0), many)
-    assert found.same_scene.tolist() == [True, True, True, True, False]
 
 
-def test_a_hundredth_of_the_scenes_own_images_is_disowned_where_validation_is_large():
-    calibration = calibration_of(5000)
-    confidence, *_ = drawn(5000, 3)
-    flagged = ~pose_confidence(confidence, calibration).same_scene
+def test_what_is_as_novel_as_a_mirror_image_is_of_another_scene():
+    known = [1.0 + 0.01 * i for i in range(40)]
+    found = said_of([1.2, 3.0, 6.9, 7.1, 9.0], known, [5.0 + 0.1 * i for i in range(41)])
+    assert found.same_scene.tolist() == [True, True, True, False, False]  # their median is 7
+
+
+def test_a_scene_that_is_its_own_mirror_image_disowns_no_more_than_a_hundredth():
+    confidence, *errors = drawn(5000, 1)
+    calibration = make_calibration(confidence, *errors, confidence.novelty)  # median below 99 %
+    other, *_ = drawn(5000, 3)
+    flagged = ~pose_confidence(other, calibration).same_scene
     assert 0.003 < flagged.double().mean() < 0.02
+
+
+@pytest.mark.parametrize("count", [1, 5, 18])
+def test_few_validation_images_disown_nothing(count):
+    found = said_of([99.0], [1.0] * count, [2.0] * count)
+    assert found.same_scene.all()
+    assert not said_of([99.0], [1.0] * 19, [2.0] * 19).same_scene.any()
 
 
 def test_too_few_validation_images_say_so_by_infinite_radii():

@@ -61,7 +61,7 @@ def test_what_is_saved_comes_back(checkpoint, path):
 
 
 def test_calibration_comes_back(checkpoint, tmp_path):
-    calibration = Calibration(*(torch.rand(7, dtype=torch.float64) for _ in range(3)))
+    calibration = Calibration(*(torch.rand(7, dtype=torch.float64) for _ in range(4)))
     path = tmp_path / "calibrated.pt"
     save_checkpoint(path, checkpoint._replace(calibration=calibration))
     found = load_checkpoint(path).calibration

@@ -194,7 +194,7 @@ INTERRUPTS = [
     ("training", 3),
     ("validating", 0),
     ("after resume.previous.ckpt", 0),
-    ("calibrating", 1),
+    ("calibrating", 0),
     ("drawing", 0),
 ]
 LINES = (
