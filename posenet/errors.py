@@ -27,6 +27,10 @@ class CheckpointError(PosenetError):
     """A checkpoint or a weights file that cannot be used."""
 
 
+class MemoryLackError(PosenetError):
+    """Settings that need more memory than there is."""
+
+
 def one_line(text: str) -> str:
     """The text with what no terminal should get spelled out: line ends, control characters.
 

@@ -222,6 +222,13 @@ def test_a_shape_is_learned_only_where_there_is_one(words, message):
         load_config(None, words.split())
 
 
+def test_an_epoch_is_whole_passes_or_a_share_of_one():
+    for views in (0.0, 0.05, 1.0, 3.0):
+        assert load_config(None, [f"--optimization.views={views}"]).optimization.views == views
+    with pytest.raises(UsageError, match=r"views: expected a whole number, or a share .* 1\.5"):
+        load_config(None, ["--optimization.views=1.5"])
+
+
 def test_a_dictionary_that_makes_no_sense_is_refused():
     with pytest.raises(UsageError, match=r"unknown setting model.bakbone, did you mean 'backbone'"):
         config_from_dict({"model": {"bakbone": "x"}})

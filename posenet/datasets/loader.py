@@ -148,13 +148,15 @@ class EpochSampler(Sampler[Draw]):
     Args:
         indices: The training frames.
         seed: Seed of the run.
-        views: How often each frame comes in one epoch.
+        views: How often each frame comes in one epoch. Of 1 / k, k epochs share a pass, in which
+            each frame comes once; up to k - 1 frames, others in each pass, are left over.
     """
 
-    def __init__(self, indices: Sequence[int], seed: int, views: int = 1) -> None:
+    def __init__(self, indices: Sequence[int], seed: int, views: float = 1) -> None:
         self.indices = indices
         self.seed = seed
-        self.views = views
+        self.views = max(1, round(views))
+        self.parts = 1 if views >= 1 else min(round(1 / views), len(indices))
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -162,11 +164,13 @@ class EpochSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.indices) * self.views
+        return len(self.indices) * self.views // self.parts
 
     def __iter__(self) -> Iterator[Draw]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        for position, choice in enumerate(rng.permutation(len(self))):
+        whole, part = divmod(self.epoch, self.parts)
+        rng = np.random.default_rng((self.seed, whole))
+        order = rng.permutation(len(self.indices) * self.views)
+        for position, choice in enumerate(order[part * len(self) : (part + 1) * len(self)]):
             yield Draw(self.seed, self.epoch, position, self.indices[choice % len(self.indices)])
 
 
@@ -204,7 +208,7 @@ def training_loader(
     augment: AugmentConfig,
     *,
     batch_size: int,
-    views: int,
+    views: float,
     seed: int,
 ) -> DataLoader[Sample]:
     """Shuffled batches of random views; a ragged last one is dropped, unless it is the only one.
@@ -214,7 +218,8 @@ def training_loader(
         data: Number of workers.
         augment: The views.
         batch_size: Images a batch.
-        views: Of each frame in one epoch; 0 for as many as make about ``EPOCH_VIEWS`` of all.
+        views: Of each frame in one epoch; 0 for as many as make about ``EPOCH_VIEWS`` of all, a
+            share below 1 for as large a part of the frames.
         seed: Seed of order and views.
     """
     views = views or max(1, round(EPOCH_VIEWS / len(scene.split.train)))

@@ -4,11 +4,15 @@ A file holds tensors and plain values only, is written whole or not at all, and 
 ``weights_only=True``.
 """
 
+import errno
 import json
 import os
 import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
@@ -95,18 +99,84 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, content)
 
 
-def write_atomically(path: Path, content: Any) -> None:
-    """``torch.save`` that leaves either the old file or the whole new one."""
+def write_atomically(path: Path, content: Any, previous: Path | None = None) -> None:
+    """``torch.save`` as :func:`whole_file` writes."""
+    with whole_file(path, previous) as file:
+        torch.save(content, file)
+
+
+@contextmanager
+def whole_file(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write that takes its place when it is whole and on the disk.
+
+    Whatever happens meanwhile, a kill or a power cut, leaves the old file.
+
+    Args:
+        path: Where it goes.
+        previous: Where the file that it replaces goes; a kill between the two moves leaves this
+            one alone.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk
+            error.filename = str(path)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Until this a power cut may take the new name back."""
+    if os.name == "nt":  # which cannot open folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a network's file system may have no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_left_over(folder: Path) -> None:
+    """Delete what a kill left of :func:`whole_file`."""
+    for path in folder.glob(".*.*"):
+        if path.suffix[1:].isdigit():
+            path.unlink()
+
+
+def read_whole(path: Path) -> Any:
+    """Read a file of ``torch.save`` to the CPU, and hold every byte of it against its checksums.
+
+    ``torch.load`` does not, and takes a damaged tensor for a good one.
+
+    Raises:
+        CheckpointError: The file is damaged, or holds more than tensors and plain values.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
+        with warnings.catch_warnings():  # of what is refused here
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
+    except Exception as error:  # torch raises many types for a damaged or refused file
+        raise CheckpointError(
+            f"{path}: not a checkpoint of posenet, or damaged ({type(error).__name__}); "
+            "use another checkpoint of the run, or train again"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -117,15 +187,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; give a run folder or a .pt file in one")
-    try:
-        with warnings.catch_warnings():  # of what is refused here
-            warnings.simplefilter("ignore")
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged or refused file
-        raise CheckpointError(
-            f"{path}: not a checkpoint of posenet, or damaged ({type(error).__name__}); "
-            "use another checkpoint of the run, or train again"
-        ) from error
+    content = read_whole(path)
     if not isinstance(content, dict) or "posenet_version" not in content:
         raise CheckpointError(
             f"{path}: expected a checkpoint of posenet, found another file of torch; give a run "

@@ -1,14 +1,14 @@
 """What happens around the training steps: checkpoints, metrics, progress."""
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning
 
-from posenet.evaluation.plots import read_metrics
-from posenet.models.checkpoint import Checkpoint, save_checkpoint
+from posenet.models.checkpoint import Checkpoint, save_checkpoint, whole_file
 from posenet.models.network import PoseNetwork
 from posenet.progress import make_bar, say
 from posenet.training.module import TrainingModule
@@ -20,22 +20,36 @@ class KeepCheckpoints(lightning.Callback):
     Args:
         folder: Where to write.
         make: ``f(network, epoch)``: the checkpoint to write.
+        patience: Stop after so many epochs without a better one; 0 never does.
     """
 
-    def __init__(self, folder: Path, make: Callable[[PoseNetwork, int], Checkpoint]) -> None:
+    def __init__(
+        self, folder: Path, make: Callable[[PoseNetwork, int], Checkpoint], patience: int = 0
+    ) -> None:
         self.folder = folder
         self.make = make
+        self.patience = patience
+        self.epoch = 0  # epochs that are finished
         self.best_score = float("inf")
         self.best_epoch = 0
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        return {
+            "epoch": self.epoch,
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a resumed run's state."""
+        self.epoch = state_dict["epoch"]
         self.best_score = state_dict["best_score"]
         self.best_epoch = state_dict["best_epoch"]
+
+    def on_train_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        """A run that was killed after its last epoch has no more to train."""
+        trainer.should_stop |= self._has_lost_patience()
 
     def on_validation_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """Keep the epoch if it is the best so far."""
@@ -46,22 +60,30 @@ class KeepCheckpoints(lightning.Callback):
         self._save("best.pt", trainer.current_epoch + 1, module)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
-        """Keep the last epoch."""
-        self._save("last.pt", trainer.current_epoch + 1, module)
+        """Keep the last epoch, and decide whether there is another."""
+        self.epoch = trainer.current_epoch + 1
+        self._save("last.pt", self.epoch, module)
+        trainer.should_stop |= self._has_lost_patience()
 
     def on_exception(
         self, trainer: lightning.Trainer, module: TrainingModule, exception: BaseException
     ) -> None:
         """An interrupted run is usable from where it stood."""
         if trainer.global_step > 0 and isinstance(exception, KeyboardInterrupt):
-            self._save("last.pt", trainer.current_epoch, module)
+            self._save("last.pt", self.epoch, module)
+
+    def _has_lost_patience(self) -> bool:
+        return 0 < self.patience <= self.epoch - self.best_epoch
 
     def _save(self, name: str, epoch: int, module: TrainingModule) -> None:
         save_checkpoint(self.folder / name, self.make(module.best_network, epoch))
 
 
 class WriteMetrics(lightning.Callback):
-    """Writes ``metrics.csv``, one row an epoch, and goes on with it when a run is resumed.
+    """Writes ``metrics.csv`` and the loggers, one row an epoch.
+
+    A resumed run has the rows from its checkpoint: those of a later epoch, which a kill took,
+    vanish from the file.
 
     Args:
         path: The file.
@@ -71,11 +93,13 @@ class WriteMetrics(lightning.Callback):
         self.path = path
         self.rows: list[dict[str, float]] = []
 
-    def on_train_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
-        """Keep the rows of the epochs that a resumed run has behind it."""
-        if trainer.current_epoch > 0 and self.path.is_file():
-            done = read_metrics(self.path)
-            self.rows = [row for row in done if row["epoch"] <= trainer.current_epoch]
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a resumed run's state."""
+        self.rows = state_dict["rows"]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """Add a row."""
@@ -84,10 +108,18 @@ class WriteMetrics(lightning.Callback):
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         row |= {"learning_rate": max(group["lr"] for group in rates)}
         self.rows.append(row)
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys(key for r in self.rows for key in r)))
-            writer.writeheader()
-            writer.writerows(self.rows)
+        self._write()
+        for logger in trainer.loggers:
+            logger.log_metrics(row, trainer.global_step)
+            logger.save()  # or a kill would take what still waits to be written
+
+    def _write(self) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(dict.fromkeys(key for r in self.rows for key in r)))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with whole_file(self.path) as file:
+            file.write(text.getvalue().encode())
 
 
 class ShowProgress(lightning.Callback):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -26,6 +27,8 @@ from posenet.losses import (
 )
 from posenet.models.network import Confidence, PoseNetwork, Prediction, to_float
 
+_NAMED = 8  # frames in one line
+
 
 class TrainingModule(lightning.LightningModule):
     """Trains a pose network and, beside it, the moving average of its weights that is kept.
@@ -38,6 +41,7 @@ class TrainingModule(lightning.LightningModule):
         seed: Seed of dropout.
         teacher: A network with the same viewpoint bins to learn from.
         distill: How to learn from it.
+        frame_names: What :attr:`Sample.index` counts, to name frames in errors.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class TrainingModule(lightning.LightningModule):
         seed: int = 0,
         teacher: PoseNetwork | None = None,
         distill: DistillConfig | None = None,
+        frame_names: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -57,6 +62,7 @@ class TrainingModule(lightning.LightningModule):
         self.total_steps = total_steps
         self.seed = seed
         self.distill = distill
+        self.frame_names = frame_names
         # In a tuple, which torch does not look into: it is neither trained nor kept in checkpoints.
         self._teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
         self.averaged: AveragedModel | None = None
@@ -123,8 +129,9 @@ class TrainingModule(lightning.LightningModule):
         terms = self._loss(prediction, batch.pose, *taught)
         if not torch.isfinite(terms.total):
             raise DataError(
-                f"the loss is {float(terms.total.detach())} at step {self.global_step + 1}; the "
-                "last checkpoint is kept, try a lower --optimization.learning_rate"
+                f"the loss is {float(terms.total.detach())} at step {self.global_step + 1}, "
+                f"{self._suspects(prediction.pose, batch)}; the last checkpoint is kept, try a "
+                "lower --optimization.learning_rate"
             )
         with torch.no_grad():
             rotation_deg, translation_m = _errors(prediction.pose, batch.pose)
@@ -141,13 +148,27 @@ class TrainingModule(lightning.LightningModule):
         if self.trainer.is_last_batch:
             # Not in on_train_epoch_end, which comes after that of the callbacks that read these.
             values = {name: mean.reduce().mean.float() for name, mean in means.items()}
-            self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+            self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, logger=False)
         return {
             "loss": sum(losses.values()),
             **{name: value.detach() for name, value in losses.items()},
             "rotation_deg": rotation_deg.mean(),
             "translation_m": translation_m.mean(),
         }
+
+    def _suspects(self, pose: Pose, batch: Sample) -> str:
+        """The frames of a batch whose poses are not finite, or all of them where none stands out.
+
+        Args:
+            pose: Predicted, of shape (B,).
+            batch: Of B images.
+        """
+        broken = ~(pose.translation.isfinite().all(-1) & pose.rotation.isfinite().all((-1, -2)))
+        indices = batch.index[broken] if broken.any() else batch.index
+        names = [self.frame_names[i] if self.frame_names else f"{i}" for i in indices.tolist()]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        of_all = f"of {len(batch.index)} " if len(names) < len(batch.index) else ""
+        return f"for the frames {', '.join(names[:_NAMED])}{more} {of_all}in the batch"
 
     def _loss(
         self, prediction: Prediction, target: Pose, teacher_logits: Tensor | None = None
@@ -223,7 +244,7 @@ class TrainingModule(lightning.LightningModule):
             # The geometric mean needs no weight between degrees and metres.
             "validation_score": (rotation_median * translation_median).sqrt(),
         }
-        self.log_dict({name: value.float() for name, value in values.items()})
+        self.log_dict({name: value.float() for name, value in values.items()}, logger=False)
 
     def configure_gradient_clipping(
         self,

@@ -2,7 +2,7 @@
 
 A run folder holds ``config.yaml``, ``environment.json``, ``split.json``, ``metrics.csv``,
 TensorBoard's events, ``training_curves.png`` and ``checkpoints/`` with ``best.pt`` (chosen by
-validation), ``last.pt`` and ``resume.ckpt``.
+validation), ``last.pt`` and ``resume.ckpt`` (see :mod:`posenet.training.resume`).
 """
 
 import json
@@ -19,19 +19,19 @@ from typing import NamedTuple
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
-from posenet.config import Config, config_to_dict, dump_config, load_config
-from posenet.datasets.loader import plain_loader, training_loader, training_poses
+from posenet.config import Config, dump_config
+from posenet.datasets.loader import Sample, plain_loader, training_loader, training_poses
 from posenet.datasets.resampling import common_lens
 from posenet.datasets.scene import Scene, load_scene, resolve_data
-from posenet.errors import DataError, UsageError, look_up
-from posenet.evaluation.plots import plot_training_curves, read_metrics
+from posenet.errors import UsageError, look_up
+from posenet.evaluation.plots import plot_training_curves
 from posenet.geometry import REPRESENTATIONS, Pose
 from posenet.losses import PoseLoss
 from posenet.models.backbones import BACKBONES
-from posenet.models.checkpoint import Checkpoint, read_split
+from posenet.models.checkpoint import Checkpoint, remove_left_over, whole_file
 from posenet.models.network import PoseNetwork
 from posenet.models.viewpoints import BINNINGS, DECODINGS
 from posenet.progress import report_progress, say
@@ -43,18 +43,20 @@ from posenet.training.callbacks import (
     WriteMetrics,
 )
 from posenet.training.distillation import load_teacher, require_fit_teacher
+from posenet.training.memory import explain_lack_of_memory
 from posenet.training.module import TrainingModule
+from posenet.training.resume import (
+    PREVIOUS,
+    RESUME,
+    KeepResumable,
+    ResumeFiles,
+    find_resumable,
+    require_fresh,
+    require_same_run,
+    require_same_split,
+    say_what_changed,
+)
 from posenet.version import __version__
-
-# Settings that may differ between a run and its continuation: they don't change what is learned.
-_FREE_TO_CHANGE = {
-    "output",
-    "data.root",
-    "data.cache",
-    "data.workers",
-    "distill.teacher",  # may have moved; another one would have other bins
-    "trainer.accelerator",
-}
 
 _STRIDE = 32  # pixels that a feature of any backbone stands for
 
@@ -78,7 +80,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
 
     Args:
         config: The settings.
-        resume: Continue the run in ``config.output`` instead of starting one.
+        resume: Continue the run in ``config.output`` instead of starting one: after its last whole
+            epoch, or from the beginning, or with what comes after the training.
 
     Raises:
         PosenetError: The data or the settings cannot be used, or the folder holds another run.
@@ -90,8 +93,10 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     _require_known_rows(config)
     folder = run_folder(config)
     checkpoints = folder / "checkpoints"
-    resume_file = checkpoints / "resume.ckpt"
-    config = _require_fresh_or_same(config, folder, resume_file, resume)
+    if resume:
+        config = require_same_run(config, folder)
+    else:
+        require_fresh(folder)
     require_place(folder, "--output")
     config = replace(config, data=resolve_data(config.data))
     teacher = load_teacher(config)
@@ -111,8 +116,12 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             f"training positions extend over {_extent(scene):.3g}"
         )
     names = _split_names(scene)
+    steps_behind = None
     if resume:
-        _require_same_split(folder / "split.json", names)
+        require_same_split(folder / "split.json", names)
+        steps_behind = find_resumable(checkpoints)
+        if steps_behind is None:
+            say(f"{folder}: no epoch was finished; beginning again")
     network = PoseNetwork(config.model, config.data)
     training_frames = [scene.frames[i] for i in scene.split.train]
     poses = scene.poses(scene.split.train)
@@ -134,6 +143,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         seed=config.seed,
     )
     _require_statistics(config, min(config.optimization.batch_size, len(loader.sampler)))
+    # Lightning 2.5.3 to 2.6.6 has workers draw the first batches before it sets the epoch (#21938).
+    loader.sampler.set_epoch((steps_behind or 0) // len(loader))
     total_steps = len(loader) * config.optimization.epochs
     module = TrainingModule(
         network,
@@ -143,11 +154,16 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         config.seed,
         teacher.network if teacher is not None else None,
         config.distill,
+        [frame.name for frame in scene.frames],
     )
 
     checkpoints.mkdir(parents=True, exist_ok=True)
-    if not resume:
+    for place in (folder, checkpoints):
+        remove_left_over(place)
+    if steps_behind is None:
         _describe_run(folder, config, names)
+    else:
+        say_what_changed(folder / "environment.json", _environment())
     intrinsics, distortion = common_lens(training_frames)
     keeper = KeepCheckpoints(
         checkpoints,
@@ -162,28 +178,42 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             tuple(scene.origin.tolist()),
             turns_photos=scene.turns_photos,
         ),
+        config.optimization.patience if scene.split.validation else 0,
     )
-    shown = ShowProgress(length)
-    trainer = _make_trainer(config, folder, keeper, shown, validates=bool(scene.split.validation))
+    metrics = WriteMetrics(folder / "metrics.csv")
+    callbacks = [keeper, metrics, ShowProgress(length), KeepResumable(checkpoints / RESUME)]
+    trainer = _make_trainer(config, folder, callbacks, steps_behind or 0)
     validation = plain_loader(scene, scene.split.validation, config.optimization.batch_size)
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(
+    with explain_lack_of_memory(config):
+        _fit(
+            trainer,
             module,
             loader,
             validation if scene.split.validation else None,
-            ckpt_path=resume_file if resume else None,
-            weights_only=True,
+            None if steps_behind is None else checkpoints / RESUME,
         )
+        calibrate(sorted(checkpoints.glob("*.pt")), scene, config)
+    plot_training_curves(folder / "training_curves.png", metrics.rows, length)
+    (checkpoints / PREVIOUS).unlink(missing_ok=True)
+    return TrainingResult(folder, keeper.best_epoch)
+
+
+def _fit(
+    trainer: lightning.Trainer,
+    module: TrainingModule,
+    training: DataLoader[Sample],
+    validation: DataLoader[Sample] | None,
+    resume_file: Path | None,
+) -> None:
+    """Lightning's ``fit`` that leaves Ctrl-C as it was."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, training, validation, ckpt_path=resume_file, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
-    calibrate(sorted(checkpoints.glob("*.pt")), scene, config)
-    rows = read_metrics(folder / "metrics.csv")
-    plot_training_curves(folder / "training_curves.png", rows, length)
-    return TrainingResult(folder, keeper.best_epoch)
 
 
 def _require_known_rows(config: Config) -> None:
@@ -214,29 +244,10 @@ def run_folder(config: Config) -> Path:
 
 
 def _make_trainer(
-    config: Config,
-    folder: Path,
-    keeper: KeepCheckpoints,
-    shown: ShowProgress,
-    *,
-    validates: bool,
+    config: Config, folder: Path, callbacks: list[lightning.Callback], steps_behind: int
 ) -> lightning.Trainer:
-    # Written after every epoch; Lightning writes it under another name first.
-    resumable = ModelCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename="resume",
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[lightning.Callback] = [
-        keeper,
-        WriteMetrics(folder / "metrics.csv"),
-        shown,
-        resumable,
-    ]
-    if validates and config.optimization.patience > 0:
-        callbacks.append(EarlyStopping("validation_score", patience=config.optimization.patience))
-    logger = TensorBoardLogger(folder, name="tensorboard", version="")
+    # What TensorBoard was told of later steps, which a kill took, is hidden.
+    logger = TensorBoardLogger(folder, name="tensorboard", version="", purge_step=steps_behind + 1)
     return lightning.Trainer(
         accelerator=_accelerator(config.trainer.accelerator),
         devices=1,
@@ -245,6 +256,7 @@ def _make_trainer(
         gradient_clip_val=config.optimization.gradient_clip or None,
         callbacks=callbacks,
         logger=logger,
+        plugins=[ResumeFiles()],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -274,59 +286,28 @@ def _precision(config: Config) -> str:
     return {"32": "32-true", "bf16": "bf16-mixed"}[config.trainer.precision]
 
 
-def _require_fresh_or_same(config: Config, folder: Path, resume_file: Path, resume: bool) -> Config:
-    """The settings, with what a resumed run had taken from its dataset; or an error."""
-    if not resume:
-        if any(resume_file.parent.glob("*")):
-            cure = "continue it with --resume, or" if resume_file.is_file() else "delete it, or"
-            raise DataError(
-                f"{folder}: already holds a run; {cure} choose another folder with --output"
-            )
-        return config
-    if not resume_file.is_file():
-        raise DataError(
-            f"{folder}: expected a run to resume, found no {resume_file.name} (it is written after "
-            "the first epoch); start a run with another --output"
-        )
-    began = load_config(folder / "config.yaml")
-    if config.data.camera is None:
-        size = {"width": began.data.width, "height": began.data.height}
-        if sorted(size.values()) != sorted((config.data.width, config.data.height)):
-            size = {}
-        config = replace(config, data=replace(config.data, camera=began.data.camera, **size))
-    before, now = _flat(began), _flat(config)
-    changed = [name for name in now if now[name] != before[name] and name not in _FREE_TO_CHANGE]
-    if changed:
-        raise UsageError(
-            f"{folder}: cannot be resumed with another {changed[0]} (was {before[changed[0]]}, "
-            f"now {now[changed[0]]}); start a new run with --output"
-        )
-    return config
-
-
-def _flat(config: Config) -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in config_to_dict(config).items():
-        if isinstance(value, dict):
-            flat.update({f"{name}.{key}": item for key, item in value.items()})
-        else:
-            flat[name] = value
-    return flat
-
-
-def _describe_run(folder: Path, config: Config, names: dict[str, list[str]]) -> None:
-    (folder / "config.yaml").write_text(dump_config(config))
+def _environment() -> dict[str, object]:
     packages = ("torch", "torchvision", "lightning", "kornia", "roma", "opencv-python", "numpy")
-    environment = {
+    return {
         "posenet": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
         "command": sys.argv,
         **{name: _version(name) for name in packages},
     }
-    (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
-    (folder / "split.json").write_text(json.dumps(names, indent=1) + "\n")
+
+
+def _describe_run(folder: Path, config: Config, names: dict[str, list[str]]) -> None:
+    texts = {
+        "environment.json": json.dumps(_environment(), indent=2) + "\n",
+        "split.json": json.dumps(names, indent=1) + "\n",
+        "config.yaml": dump_config(config),  # last: a run that has it can be resumed
+    }
+    for name, text in texts.items():
+        with whole_file(folder / name) as file:
+            file.write(text.encode())
 
 
 def _extent(scene: Scene) -> float:
@@ -340,16 +321,6 @@ def _split_names(scene: Scene) -> dict[str, list[str]]:
         part: [scene.frames[i].name for i in indices]
         for part, indices in scene.split._asdict().items()
     }
-
-
-def _require_same_split(path: Path, names: dict[str, list[str]]) -> None:
-    before = read_split(path)
-    for part, frames in names.items():
-        if frames != before[part]:
-            raise DataError(
-                f"{path}: the {part} frames are not those the run began with ({len(before[part])} "
-                f"then, {len(frames)} now); restore the dataset, or start a run with --output"
-            )
 
 
 def _version(package: str) -> str | None:

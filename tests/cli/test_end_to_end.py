@@ -697,8 +697,8 @@ def test_an_unreadable_file_does_not_stop_the_others(
         assert_pose(rotation, np.array(line["camera_center"]), pose)
 
 
-def test_ctrl_c_in_the_first_epoch_leaves_a_usable_checkpoint_and_clear_advice(
-    train, tmp_path, monkeypatch
+def test_ctrl_c_in_the_first_epoch_leaves_a_usable_checkpoint_and_a_run_to_resume(
+    train, trained, tmp_path, monkeypatch
 ):
     step = TrainingModule.training_step
 
@@ -713,9 +713,13 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_usable_checkpoint_and_clear_advice(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").epoch == 0
     again = train(tmp_path / "run")
-    assert (again.code, "delete it, or choose another folder" in again.err) == (1, True)
+    assert (again.code, "continue it with --resume, or choose another" in again.err) == (1, True)
     resumed = train(tmp_path / "run", resume=True)
-    assert (resumed.code, "start a run with another --output" in resumed.err) == (1, True)
+    assert (resumed.code, "no epoch was finished; beginning again" in resumed.err) == (0, True)
+    whole, found = (
+        weights(folder / "checkpoints" / "last.pt") for folder in (trained.folder, tmp_path / "run")
+    )
+    assert all(torch.equal(tensor, found[name]) for name, tensor in whole.items())
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
@@ -727,7 +731,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
         prediction = forward(network, image)
         if network.training and diverge.calls == 4:
             pose = prediction.pose
-            prediction = Prediction(Pose(pose.rotation, pose.translation * torch.nan))
+            holes = torch.tensor([[1.0], [torch.nan], [1.0], [1.0]])
+            prediction = Prediction(Pose(pose.rotation, pose.translation * holes))
         diverge.calls += network.training
         return prediction
 
@@ -735,7 +740,10 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
     monkeypatch.setattr(PoseNetwork, "forward", diverge)
     answer = train(tmp_path / "run")
     assert answer.code == 1
-    assert "the loss is nan at step 5" in answer.err.splitlines()[-1]
+    assert re.search(
+        rf"the loss is nan at step 5, for the frames {TRAIN}/frame-\d+ of 4 in the batch; the last",
+        answer.err.splitlines()[-1],
+    )
     kept = weights(tmp_path / "run" / "checkpoints" / "last.pt")
     assert all(tensor.isfinite().all() for tensor in kept.values())
 

@@ -78,6 +78,20 @@ def test_an_epoch_holds_each_frame_as_often_as_asked(views):
     assert [draw.position for draw in draws] == list(range(5 * views))
 
 
+def test_epochs_of_a_share_of_the_frames_go_through_all_of_them():
+    sampler = EpochSampler(range(11), seed=1, views=0.25)
+    passes = (set(), set())
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        draws = list(sampler)
+        assert len(draws) == len(sampler) == 2
+        assert [(draw.epoch, draw.position) for draw in draws] == [(epoch, 0), (epoch, 1)]
+        passes[epoch // 4].update(draw.index for draw in draws)
+    assert len(passes[0]) == len(passes[1]) == 8  # three are left over
+    assert passes[0] != passes[1]
+    assert len(EpochSampler(range(3), seed=1, views=0.01)) == 1
+
+
 def test_the_order_depends_on_seed_and_epoch_only():
     def order(seed, epoch):
         sampler = EpochSampler(range(50), seed)

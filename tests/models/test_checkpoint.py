@@ -17,6 +17,8 @@ from posenet.models.checkpoint import (
     Checkpoint,
     find_checkpoint,
     load_checkpoint,
+    read_whole,
+    remove_left_over,
     save_checkpoint,
     write_atomically,
 )
@@ -208,8 +210,11 @@ def test_a_crash_while_saving_leaves_the_old_file(checkpoint, path, monkeypatch,
         raise failure
 
     monkeypatch.setattr(torch, "save", crash)
-    with pytest.raises(type(failure), match=f"^{re.escape(str(failure))}$"):
+    with pytest.raises(type(failure)) as caught:
         save_checkpoint(path, checkpoint._replace(epoch=8))
+    assert caught.value is failure
+    if isinstance(failure, OSError):
+        assert failure.filename == str(path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 
@@ -222,6 +227,30 @@ def test_a_crash_while_saving_the_first_time_leaves_nothing(tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         write_atomically(tmp_path / "a.pt", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_before_is_kept_where_it_is_asked_for(tmp_path):
+    path, previous = tmp_path / "a.pt", tmp_path / "b.pt"
+    for content in (1, 2, 3):
+        write_atomically(path, content, previous)
+    assert (read_whole(path), read_whole(previous)) == (3, 2)
+
+
+def test_every_bit_of_a_file_counts(path):
+    """torch.load takes a tensor with a bit turned for a good one."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
+    for name in ("best.pt", ".best.pt.4711", ".hidden", ".best.pt.old"):
+        (tmp_path / name).touch()
+    remove_left_over(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"best.pt", ".hidden", ".best.pt.old"}
 
 
 def test_saving_replaces_the_old_file(checkpoint, path):
