@@ -79,7 +79,8 @@ def find_resumable(checkpoints: Path) -> int | None:
         Optimiser steps behind it; None where no epoch was finished.
 
     Raises:
-        CheckpointError: There are such files, and all are damaged.
+        CheckpointError: There are such files, and all are damaged; or there are none of a run that
+            has finished epochs, which must not be written over.
     """
     last, previous = checkpoints / RESUME, checkpoints / PREVIOUS
     damaged = False
@@ -101,7 +102,22 @@ def find_resumable(checkpoints: Path) -> int | None:
             f"{last}: damaged, and so is, or not there, {PREVIOUS}; best.pt and last.pt can still "
             f"be used; to begin the run again delete {checkpoints} and resume it"
         )
+    _require_nothing_to_lose(checkpoints)
     return None
+
+
+def _require_nothing_to_lose(checkpoints: Path) -> None:
+    """Refuse to begin again where epochs were finished: their files would be written over.
+
+    One that was killed in its first epoch may have left ``last.pt`` of it.
+    """
+    path = checkpoints / "last.pt"
+    epoch = read_whole(path).get("epoch", 0) if path.is_file() else 0
+    if epoch > 1:
+        raise CheckpointError(
+            f"{checkpoints / RESUME}: expected the state of a run that has finished {epoch} "
+            "epochs, found none; restore it, or start a run with another --output"
+        )
 
 
 def require_fresh(folder: Path) -> None:

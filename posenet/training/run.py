@@ -93,8 +93,10 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     _require_known_rows(config)
     folder = run_folder(config)
     checkpoints = folder / "checkpoints"
+    steps_behind = None
     if resume:
         config = require_same_run(config, folder)
+        steps_behind = find_resumable(checkpoints)
     else:
         require_fresh(folder)
     require_place(folder, "--output")
@@ -116,10 +118,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             f"training positions extend over {_extent(scene):.3g}"
         )
     names = _split_names(scene)
-    steps_behind = None
     if resume:
         require_same_split(folder / "split.json", names)
-        steps_behind = find_resumable(checkpoints)
         if steps_behind is None:
             say(f"{folder}: no epoch was finished; beginning again")
     network = PoseNetwork(config.model, config.data)
