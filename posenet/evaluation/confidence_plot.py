@@ -27,7 +27,7 @@ def plot_confidence(
         errors: Of the same.
         length: Unit of the translation errors.
     """
-    figure = make_figure(12.0, 4.6)
+    figure = make_figure(12.0, 5.4)
     translation, rotation, coverage = figure.subplots(1, 3)
     radii = confidence.at_level
     _draw_errors(translation, "Translation", radii.translation_radius_m.numpy(), errors[0], length)
@@ -37,6 +37,8 @@ def plot_confidence(
 
 
 def _draw_errors(panel: "Axes", title: str, radius: Array, error: Array, unit: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     finite = np.isfinite(radius) & np.isfinite(error)
     left_out = len(radius) - int(finite.sum())
     radius, error = radius[finite], error[finite]
@@ -55,10 +57,14 @@ def _draw_errors(panel: "Axes", title: str, radius: Array, error: Array, unit: s
         ends *= (0.8, 1.25)
         panel.plot(ends, ends, color=_GREY, linestyle="--", zorder=0)
         panel.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
     note = f" ({left_out} infinite left out)" if left_out else ""
     panel.set_title(f"{title}{note}")
     panel.set(xlabel=f"{LEVEL:.0%} radius ({unit})", ylabel=f"error ({unit})")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False, ncols=2)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
 
 
 def _draw_coverage(panel: "Axes", confidence: EvaluatedConfidence) -> None:
@@ -71,4 +77,4 @@ def _draw_coverage(panel: "Axes", confidence: EvaluatedConfidence) -> None:
         panel.plot(asked, 100 * np.array(shares), color=colour, marker=marker, label=name)
     panel.set(title="What the intervals hold", xlim=(0, 101), ylim=(0, 101))
     panel.set(xlabel="asked (% of frames)", ylabel="held (% of frames)")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False, ncols=3)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
