@@ -85,7 +85,7 @@ def require_installed(*names: str) -> None:
         if find_spec(name) is None:
             raise CheckpointError(
                 f"ONNX models need the package {name}, which is not installed; "
-                "run: pip install 'camera-posenet[export]'"
+                "run: pip install onnx onnxruntime onnxscript"
             )
 
 

@@ -349,7 +349,7 @@ def test_a_missing_package_is_named_with_its_cure(made, monkeypatch, tmp_path, p
     monkeypatch.setattr(
         onnx_model, "find_spec", lambda name: None if name == package else found(name)
     )
-    cure = rf"{package}, which is not installed; run: pip install 'camera-posenet\[export\]'"
+    cure = rf"{package}, which is not installed; run: pip install onnx onnxruntime onnxscript"
     with pytest.raises(CheckpointError, match=cure):
         export_run(run, output=tmp_path / "model.onnx")
     if package != "onnxscript":
