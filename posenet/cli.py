@@ -545,7 +545,10 @@ def _export(options: argparse.Namespace, _: list[str]) -> int:
         tolerance_m=options.tolerance_m,
     )
     print(describe_export(exported))
-    print(f"next: posenet predict {exported.path} photo.jpg", file=sys.stderr)
+    if exported.path.suffix == ".onnx":
+        print(f"next: posenet predict {exported.path} photo.jpg", file=sys.stderr)
+    else:
+        print(f"next, in Python: torch.export.load({str(exported.path)!r})", file=sys.stderr)
     return 0
 
 

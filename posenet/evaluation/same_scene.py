@@ -10,9 +10,8 @@ from posenet.datasets.scene import Scene
 from posenet.errors import DataError
 from posenet.models.checkpoint import Checkpoint, read_split
 
-# In units of the spread of the training positions. The network has their mean in float32, and
-# frames that were lost since may have stood some spreads away from it.
-_TOLERANCE, _REACH = 1e-3, 4.0
+# In units of the spread of the training positions: poses that were converted differ by rounding.
+_TOLERANCE = 1e-3
 
 
 def require_same_scene(
@@ -25,7 +24,7 @@ def require_same_scene(
 
     Args:
         checkpoint: Of the run.
-        run: Its folder. Without its split.json nothing can be told, and nothing is refused.
+        run: Its folder, for the message.
         scene: The dataset.
         root: Where that lies, for the message.
         same_place: Refuse nothing.
@@ -36,7 +35,7 @@ def require_same_scene(
     Raises:
         DataError: It does not.
     """
-    problem = _why_not(checkpoint, run, scene)
+    problem = _why_not(checkpoint, scene)
     if problem is not None and not same_place:
         raise DataError(
             f"{root}: expected the dataset that {run} was trained on ({checkpoint.scene!r}), found "
@@ -65,24 +64,18 @@ def require_unseen(frames: Sequence[Frame], run: Path, split: str) -> None:
         )
 
 
-def _why_not(checkpoint: Checkpoint, run: Path, scene: Scene) -> str | None:
-    path = run / "split.json"
-    if not path.is_file():
+def _why_not(checkpoint: Checkpoint, scene: Scene) -> str | None:
+    known = checkpoint.known_centers
+    now = {frame.name: frame.pose.translation for frame in scene.frames if frame.name in known}
+    if len(now) < 0.5 * len(known):
+        return f"{len(now)} of the {len(known)} training frames that the checkpoint knows"
+    if not now:  # a checkpoint that knows none
         return None
-    trained = read_split(path)["train"]
-    index = {frame.name: i for i, frame in enumerate(scene.frames)}
-    known = [index[name] for name in trained if name in index]
-    if len(known) < 0.5 * len(trained):
-        return f"{len(known)} of its {len(trained)} training frames"
-    positions = torch.stack([scene.frames[i].pose.translation for i in known]).double()
-    there = checkpoint.network.translation_center.double().cpu()
-    there = there + torch.tensor(checkpoint.origin, dtype=torch.float64)
-    moved = float(torch.linalg.vector_norm(positions.mean(dim=0) - there))
-    spread = float(checkpoint.network.translation_spread)
-    lost = 1.0 - len(known) / len(trained)
-    if moved <= spread * (_TOLERANCE + _REACH * lost):
+    then = torch.tensor([known[name] for name in now], dtype=torch.float64)
+    moved = torch.linalg.vector_norm(torch.stack([*now.values()]).double() - then, dim=-1).median()
+    if moved <= _TOLERANCE * checkpoint.spread:
         return None
     return (
-        f"frames of the same names elsewhere: the mean of their positions is {moved:.3g} away from "
-        f"where it was, and their spread about it was {spread:.3g}"
+        "frames of the same names elsewhere: in the median "
+        f"{float(moved):.3g} away from where they stood"
     )

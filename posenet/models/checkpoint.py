@@ -9,9 +9,10 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 import torch
@@ -42,6 +43,8 @@ class Checkpoint(NamedTuple):
         calibration: What validation images taught about its confidence; None without them.
         turns_photos: Whether new photos are turned as their EXIF orientation says; not where the
             training images had orientations and were read as they are stored.
+        known_centers: Where some of its training frames stood, by name, in the world: by these a
+            dataset is known again.
     """
 
     network: PoseNetwork
@@ -54,6 +57,7 @@ class Checkpoint(NamedTuple):
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     calibration: Calibration | None = None
     turns_photos: bool = True
+    known_centers: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
     @property
     def camera(self) -> Intrinsics:
@@ -91,6 +95,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "metric": checkpoint.metric,
         "origin": list(checkpoint.origin),
         "turns_photos": checkpoint.turns_photos,
+        "known_centers": {name: list(xyz) for name, xyz in checkpoint.known_centers.items()},
         "scene": checkpoint.scene,
         "epoch": checkpoint.epoch,
         "calibration": None if checkpoint.calibration is None else checkpoint.calibration._asdict(),
@@ -223,6 +228,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metric=content.get("metric", True),
             origin=tuple(map(float, content.get("origin", (0.0, 0.0, 0.0)))),
             turns_photos=content.get("turns_photos", True),
+            known_centers={
+                name: tuple(map(float, xyz))
+                for name, xyz in content.get("known_centers", {}).items()
+            },
             calibration=_calibration(content.get("calibration")),
         )
     except (AttributeError, KeyError, TypeError, RuntimeError, UsageError, ValueError) as error:

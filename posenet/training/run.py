@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from posenet.config import Config, dump_config
+from posenet.datasets.frame import Frame
 from posenet.datasets.loader import Sample, plain_loader, training_loader, training_poses
 from posenet.datasets.resampling import common_lens
 from posenet.datasets.scene import Scene, load_scene, resolve_data
@@ -59,6 +61,8 @@ from posenet.training.resume import (
 from posenet.version import __version__
 
 _STRIDE = 32  # pixels that a feature of any backbone stands for
+
+_KNOWN_FRAMES = 64  # by which a checkpoint knows its dataset again
 
 _VIEWS_TO_BIN = 3  # random views of each frame that viewpoint bins are fitted to, beside the frame
 
@@ -177,6 +181,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             scene.metric,
             tuple(scene.origin.tolist()),
             turns_photos=scene.turns_photos,
+            known_centers=_known_centers(training_frames),
         ),
         config.optimization.patience if scene.split.validation else 0,
     )
@@ -314,6 +319,12 @@ def _extent(scene: Scene) -> float:
     """Diagonal of the box around the training positions."""
     centers = scene.poses(scene.split.train).translation
     return float((centers.amax(dim=0) - centers.amin(dim=0)).norm())
+
+
+def _known_centers(frames: Sequence[Frame]) -> dict[str, tuple[float, ...]]:
+    """Where some frames of all parts of the recordings stood."""
+    chosen = {i * len(frames) // _KNOWN_FRAMES for i in range(_KNOWN_FRAMES)}
+    return {frames[i].name: tuple(frames[i].pose.translation.tolist()) for i in sorted(chosen)}
 
 
 def _split_names(scene: Scene) -> dict[str, list[str]]:

@@ -589,7 +589,20 @@ def test_another_scene_is_refused_unless_it_is_asked_for(trained, elsewhere, tmp
     assert json.loads(asked.out)["frames"] == FRAMES
 
 
-def test_frames_that_the_run_does_not_know_are_ansame_place(trained, room, tmp_path):
+def test_lost_frames_do_not_hide_another_scene(trained, room, elsewhere, tmp_path):
+    """A third of the training frames gone: the mean of the others may be anywhere."""
+    for scene, code in ((elsewhere, 1), (shutil.copytree(room, tmp_path / "lost"), 0)):
+        for name in names(TRAIN)[: FRAMES // 3]:
+            for path in scene.glob(f"{name}.*"):
+                path.unlink()
+        answer = posenet(
+            "evaluate", trained.folder, "--root", scene, "--output", tmp_path / f"out{code}"
+        )
+        assert answer.code == code, answer.err
+        assert ("frames of the same names elsewhere" in answer.err) == (code == 1)
+
+
+def test_frames_that_the_run_does_not_know_are_refused(trained, room, tmp_path):
     """A new recording of the same place: refused, and measured when asked for."""
     scene = shutil.copytree(room, tmp_path / "recording")
     for old, new in ((TRAIN, "seq-07"), (VALIDATION, "seq-08"), (TEST, "seq-09")):
@@ -598,7 +611,7 @@ def test_frames_that_the_run_does_not_know_are_ansame_place(trained, room, tmp_p
     (scene / "TestSplit.txt").write_text("sequence9\n")
     words = ("evaluate", trained.folder, "--root", scene, "--output", tmp_path / "out")
     answer = posenet(*words)
-    assert (answer.code, f"found 0 of its {FRAMES} training frames" in answer.err) == (1, True)
+    assert (answer.code, f"found 0 of the {FRAMES} training frames" in answer.err) == (1, True)
     assert posenet(*words, "--same-place").code == 0
 
 
