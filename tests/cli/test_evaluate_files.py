@@ -6,10 +6,8 @@ import io
 import itertools
 import json
 import math
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -512,22 +510,14 @@ def test_files_are_compared(files, predicted, true, tmp_path):
 @pytest.mark.parametrize(
     ("relation", "index"), [("trans_part", 0), ("angle_deg", 1)], ids=["translation", "rotation"]
 )
-def test_evo_measures_the_same(relation, index, true, predicted, tmp_path):
+def test_evo_measures_the_same(relation, index, true, predicted, tmp_path, run_evo):
     """APE without alignment: evo's mean, median, rmse, min, max and std of the errors we list."""
-    evo = shutil.which("evo_ape")
-    if evo is None:
-        pytest.skip("evo_ape is not on the PATH; evo is GPL and no dependency: install it aside")
     for stem, poses in (("truth", true), ("ours", predicted)):
         write_pose_file(poses, tmp_path / f"{stem}.txt", "tum")
-    result = subprocess.run(
-        [evo, "tum", "truth.txt", "ours.txt", "-r", relation, "--save_results", "result.zip"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "MPLBACKEND": "Agg"},
+    words = ("tum", "truth.txt", "ours.txt", "-r", relation, "--save_results", "result.zip")
+    run_evo("evo_ape", *words)
+        "evo_ape", "tum", "truth.txt", "ours.txt", "-r", relation, "--save_results", "result.zip"
     )
-    assert result.returncode == 0, result.stdout + result.stderr
     shutil.unpack_archive(tmp_path / "result.zip", tmp_path / "result")
     theirs = json.loads((tmp_path / "result" / "stats.json").read_text())
     found = measure(tmp_path / "ours.txt", tmp_path / "truth.txt", "--output", tmp_path / "out")

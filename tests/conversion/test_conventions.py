@@ -1,8 +1,6 @@
 """What each format means: one known camera in every format, and other people's readers."""
 
 import json
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -165,11 +163,8 @@ def test_colmap_loads_a_model_without_cameras(drive, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tum", "kitti"])
-def test_evo_reads_our_trajectories(name, new_trajectory, tmp_path):
+def test_evo_reads_our_trajectories(name, new_trajectory, tmp_path, run_evo):
     """evo's own copy of what it read, and its measure of the path, against ours."""
-    evo = shutil.which("evo_traj")
-    if evo is None:
-        pytest.skip("evo_traj is not on the PATH; evo is GPL and no dependency: install it aside")
     rng = np.random.default_rng(5)
     known = {"timestamps": np.cumsum(rng.uniform(0.01, 0.1, 40)).tolist()} if name == "tum" else {}
     wanted = new_trajectory(
@@ -177,16 +172,8 @@ def test_evo_reads_our_trajectories(name, new_trajectory, tmp_path):
     )
     write_pose_file(wanted, tmp_path / "ours.txt", name)
     save = f"--save_as_{name}"
-    result = subprocess.run(
-        [evo, name, "ours.txt", "--full_check", save],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "MPLBACKEND": "Agg"},
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "SE(3) conform\tyes" in result.stdout
+    printed = run_evo("evo_traj", name, "ours.txt", "--full_check", save)
+    assert "SE(3) conform\tyes" in printed
     theirs = read_pose_file(tmp_path / ("ours.tum" if name == "tum" else "ours.kitti"), name)
     np.testing.assert_allclose(theirs.pose.matrix, wanted.pose.matrix, rtol=0.0, atol=1e-9)
     if name == "tum":

@@ -249,22 +249,11 @@ def test_colmap_loads_the_predicted_cameras(predict, images, film, tmp_path):
         )
 
 
-def test_evo_reads_a_videos_trajectory(predict, film, tmp_path):
-    evo = shutil.which("evo_traj")
-    if evo is None:
-        pytest.skip("evo_traj is not on the PATH; evo is GPL and no dependency: install it aside")
+def test_evo_reads_a_videos_trajectory(predict, film, tmp_path, run_evo):
     predict(film, "--format", "tum", "--output", tmp_path / "ours.txt")
-    result = subprocess.run(
-        [evo, "tum", "ours.txt", "--full_check"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "MPLBACKEND": "Agg"},
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "nr. of poses\t10" in result.stdout
-    assert "SE(3) conform\tyes" in result.stdout
+    printed = run_evo("evo_traj", "tum", "ours.txt", "--full_check")
+    assert "nr. of poses\t10" in printed
+    assert "SE(3) conform\tyes" in printed
 
 
 # --- outputs are not lost ---------------------------------------------------------------------
