@@ -516,8 +516,6 @@ def test_evo_measures_the_same(relation, index, true, predicted, tmp_path, run_e
         write_pose_file(poses, tmp_path / f"{stem}.txt", "tum")
     words = ("tum", "truth.txt", "ours.txt", "-r", relation, "--save_results", "result.zip")
     run_evo("evo_ape", *words)
-        "evo_ape", "tum", "truth.txt", "ours.txt", "-r", relation, "--save_results", "result.zip"
-    )
     shutil.unpack_archive(tmp_path / "result.zip", tmp_path / "result")
     theirs = json.loads((tmp_path / "result" / "stats.json").read_text())
     found = measure(tmp_path / "ours.txt", tmp_path / "truth.txt", "--output", tmp_path / "out")
