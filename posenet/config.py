@@ -207,9 +207,9 @@ class OptimizationConfig:
     Attributes:
         epochs: Passes over the training frames, or parts of one (see views).
         views: Random views of each frame in one epoch; 0 for as many as make 500 of all frames, so
-            that an epoch of a small dataset is as long as one of a room. 0.1 makes an epoch of one
-            tenth of the frames after the other: where a pass takes hours, validation and
-            resume.ckpt need not wait for its end.
+            that an epoch of a small dataset is as long as one of a room. 0.1 makes an epoch of a
+            tenth of the frames, in whole batches, and the next goes on behind it: where a pass
+            takes hours, validation and resume.ckpt need not wait for its end.
         batch_size: Images a step.
         learning_rate: Peak rate of the head.
         backbone_rate: Peak rate of the backbone, as a share of the head's.
@@ -442,11 +442,6 @@ def _require_ranges(config: Config) -> None:
         if value is not None and not low <= value <= high:  # also false for NaN
             limit = f"at least {low:g}" if high == _ANY else f"{low:g} to {high:g}"
             raise UsageError(f"{name}: expected {limit}, found {value}")
-    views = config.optimization.views
-    if views > 1 and views % 1 != 0:
-        raise UsageError(
-            f"optimization.views: expected a whole number, or a share below 1, found {views}"
-        )
     loss = config.loss
     if loss.translation != "general_robust":
         for name in ("translation_alpha", "translation_learned"):

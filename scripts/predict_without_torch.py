@@ -44,6 +44,6 @@ if known["confidence"] is not None:
     radius = factors["rotation_factor"] or np.inf
     radius_deg = np.degrees(radius * outputs["rotation_scale_rad"][0])
     answer["rotation_radius_deg"] = min(float(radius_deg), 180.0)
-    radius = factors["translation_factor"] or np.inf
-    answer["translation_radius_m"] = float(radius * outputs["translation_scale_m"][0])
+    factor, scale = factors["translation_factor"], float(outputs["translation_scale_m"][0])
+    answer["translation_radius_m"] = None if factor is None else factor * scale
 print(json.dumps(answer))

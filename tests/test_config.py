@@ -222,11 +222,11 @@ def test_a_shape_is_learned_only_where_there_is_one(words, message):
         load_config(None, words.split())
 
 
-def test_an_epoch_is_whole_passes_or_a_share_of_one():
-    for views in (0.0, 0.05, 1.0, 3.0):
+def test_an_epoch_is_passes_or_a_part_of_one():
+    for views in (0.0, 0.05, 1.0, 1.5, 3.0):
         assert load_config(None, [f"--optimization.views={views}"]).optimization.views == views
-    with pytest.raises(UsageError, match=r"views: expected a whole number, or a share .* 1\.5"):
-        load_config(None, ["--optimization.views=1.5"])
+    with pytest.raises(UsageError, match=r"views: expected at least 0, found -0\.5"):
+        load_config(None, ["--optimization.views=-0.5"])
 
 
 def test_a_dictionary_that_makes_no_sense_is_refused():

@@ -148,30 +148,41 @@ class EpochSampler(Sampler[Draw]):
     Args:
         indices: The training frames.
         seed: Seed of the run.
-        views: How often each frame comes in one epoch. Of 1 / k, k epochs share a pass, in which
-            each frame comes once; up to k - 1 frames, others in each pass, are left over.
+        views: How often each frame comes in one epoch. Where that is no whole number, epochs are as
+            long as the nearest whole number of batches, and go on where the one before ended: each
+            frame comes once in a pass, wherever epochs begin.
+        batch_size: Images a batch.
     """
 
-    def __init__(self, indices: Sequence[int], seed: int, views: float = 1) -> None:
+    def __init__(
+        self, indices: Sequence[int], seed: int, views: float = 1, batch_size: int = 1
+    ) -> None:
         self.indices = indices
         self.seed = seed
-        self.views = max(1, round(views))
-        self.parts = 1 if views >= 1 else min(round(1 / views), len(indices))
         self.epoch = 0
+        if float(views).is_integer():
+            self.pass_length = self.epoch_length = len(indices) * int(views)
+        else:
+            self.pass_length = len(indices)
+            batches = max(1, round(views * len(indices) / batch_size))
+            self.epoch_length = min(batches * batch_size, max(1, round(views)) * len(indices))
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass."""
+        """Choose the order of the next epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.indices) * self.views // self.parts
+        return self.epoch_length
 
     def __iter__(self) -> Iterator[Draw]:
-        whole, part = divmod(self.epoch, self.parts)
-        rng = np.random.default_rng((self.seed, whole))
-        order = rng.permutation(len(self.indices) * self.views)
-        for position, choice in enumerate(order[part * len(self) : (part + 1) * len(self)]):
-            yield Draw(self.seed, self.epoch, position, self.indices[choice % len(self.indices)])
+        position = 0
+        while position < len(self):
+            number, first = divmod(self.epoch * len(self) + position, self.pass_length)
+            order = np.random.default_rng((self.seed, number)).permutation(self.pass_length)
+            for choice in order[first : first + len(self) - position]:
+                frame = self.indices[choice % len(self.indices)]
+                yield Draw(self.seed, self.epoch, position, frame)
+                position += 1
 
 
 def training_poses(scene: Scene, config: AugmentConfig, views: int, seed: int) -> Pose:
@@ -218,12 +229,12 @@ def training_loader(
         data: Number of workers.
         augment: The views.
         batch_size: Images a batch.
-        views: Of each frame in one epoch; 0 for as many as make about ``EPOCH_VIEWS`` of all, a
-            share below 1 for as large a part of the frames.
+        views: Of each frame in one epoch, see :class:`EpochSampler`; 0 for as many as make about
+            ``EPOCH_VIEWS`` of all.
         seed: Seed of order and views.
     """
     views = views or max(1, round(EPOCH_VIEWS / len(scene.split.train)))
-    sampler = EpochSampler(scene.split.train, seed, views)
+    sampler = EpochSampler(scene.split.train, seed, views, batch_size)
     return DataLoader(
         AugmentedDataset(scene, augment),
         batch_size=batch_size,

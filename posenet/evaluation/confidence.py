@@ -16,6 +16,10 @@ from posenet.inference.sources import find_images
 from posenet.models.calibration import LEVEL, PoseConfidence
 from posenet.models.network import Prediction
 
+NOT_CALIBRATED = (
+    "not calibrated: the run had no validation frames, or was stopped before its end (--resume "
+    "finishes it)"
+)
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -130,7 +134,7 @@ def format_confidence(values: dict[str, Any], unit: str) -> str:
     calibrated = (
         f"calibrated on {values['calibration_frames']} validation frames"
         if values["calibration_frames"]
-        else "not calibrated, for want of validation frames"
+        else NOT_CALIBRATED
     )
     parts = []
     for name, key, symbol, form in (
@@ -175,7 +179,7 @@ def _rank_correlation(radius: NDArray[np.float64], error: NDArray[np.float64]) -
 def cut_to_camera(image: Pixels, localizer: Localizer) -> Pixels:
     """The middle of an image, of the training images' proportions."""
     height, width = image.shape[:2]
-    camera = localizer.camera
+    camera = localizer.checkpoint.intrinsics  # the network's own images may be squeezed
     scale = min(width / camera.width, height / camera.height)
     wide, high = round(scale * camera.width), round(scale * camera.height)
     left, top = (width - wide) // 2, (height - high) // 2

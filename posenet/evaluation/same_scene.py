@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from posenet.datasets.frame import Frame
 from posenet.datasets.scene import Scene
 from posenet.errors import DataError
+from posenet.inference.known_frames import why_not_known
 from posenet.models.checkpoint import Checkpoint, read_split
-
-# In units of the spread of the training positions: poses that were converted differ by rounding.
-_TOLERANCE = 1e-3
 
 
 def require_same_scene(
@@ -35,7 +31,7 @@ def require_same_scene(
     Raises:
         DataError: It does not.
     """
-    problem = _why_not(checkpoint, scene)
+    problem = why_not_known(checkpoint.known_centers, checkpoint.spread, scene.frames)
     if problem is not None and not same_place:
         raise DataError(
             f"{root}: expected the dataset that {run} was trained on ({checkpoint.scene!r}), found "
@@ -62,20 +58,3 @@ def require_unseen(frames: Sequence[Frame], run: Path, split: str) -> None:
             f"{path}: this run was trained on {both[0]} and {len(both) - 1} more frames that are "
             f"{split} frames now; evaluate with the split that it was trained with"
         )
-
-
-def _why_not(checkpoint: Checkpoint, scene: Scene) -> str | None:
-    known = checkpoint.known_centers
-    now = {frame.name: frame.pose.translation for frame in scene.frames if frame.name in known}
-    if len(now) < 0.5 * len(known):
-        return f"{len(now)} of the {len(known)} training frames that the checkpoint knows"
-    if not now:  # a checkpoint that knows none
-        return None
-    then = torch.tensor([known[name] for name in now], dtype=torch.float64)
-    moved = torch.linalg.vector_norm(torch.stack([*now.values()]).double() - then, dim=-1).median()
-    if moved <= _TOLERANCE * checkpoint.spread:
-        return None
-    return (
-        "frames of the same names elsewhere: in the median "
-        f"{float(moved):.3g} away from where they stood"
-    )

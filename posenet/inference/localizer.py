@@ -204,8 +204,9 @@ class Localizer:
             photo = read_photo(image, turned=turned) if isinstance(image, Path) else image
             camera = self.camera_of(photo, intrinsics)
         except DataError as error:
-            name = image.name if isinstance(image, Photo) else str(image)
-            return Localized(name, None, str(error)), None
+            if isinstance(image, Photo):
+                return Localized(image.name, None, str(error), recording=image.recording), None
+            return Localized(str(image), None, str(error)), None
         known = {"camera": camera, "recording": photo.recording, "time_s": photo.time_s}
         kept = None if picture is None else picture(photo.pixels)
         fitted = self.fit(photo.pixels, camera.intrinsics)
@@ -296,6 +297,8 @@ def _join(kind: type[Tuple], values: Sequence[Tuple]) -> Tuple:
 
 
 def _batched(items: Iterable, size: int) -> Iterator[list]:
+    if size < 1:
+        raise UsageError(f"batch_size: expected at least 1, found {size}")
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

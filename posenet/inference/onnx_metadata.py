@@ -213,7 +213,7 @@ def read_metadata(metadata: Mapping[str, str], path: Path) -> Description:
             else Calibration(*(_numbers(learned[name]) for name in Calibration._fields)),
             turns_photos=content["input"]["turned_by_exif"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: its metadata do not fit together ({type(error).__name__}: {error}); "
             "export the run again"

@@ -12,7 +12,7 @@ from posenet.inference.answers import Localized
 from posenet.inference.overlay import OverlayPainter
 from posenet.inference.photos import Pixels
 from posenet.inference.sources import Source
-from posenet.inference.video import Sampling
+from posenet.inference.video import Sampling, measure_video
 from posenet.staging import require_place, unwritable
 
 OVERLAY_VIDEOS = {".mp4": "mp4v", ".avi": "MJPG"}
@@ -87,7 +87,7 @@ def open_overlay(
                 stack.close()  # the one before is whole
                 file = path / f"{_plain(recording, number)}.mp4" if into_folder else path
                 videos[recording] = _Video(file, rates[recording], picture)
-                stack.callback(videos[recording].release)
+                stack.enter_context(videos[recording])
             videos[recording].write(picture)
 
         yield draw
@@ -115,6 +115,7 @@ class _Video:
     """
 
     def __init__(self, path: Path, rate: float, first: Pixels) -> None:
+        self.path, self.count = path, 0
         self.size = (first.shape[1], first.shape[0])
         code = cv2.VideoWriter_fourcc(*OVERLAY_VIDEOS[path.suffix.lower()])
         self.writer = cv2.VideoWriter(str(path), code, rate, self.size)
@@ -125,9 +126,24 @@ class _Video:
         if picture.shape[1::-1] != self.size:
             picture = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
         self.writer.write(picture)
+        self.count += 1
 
-    def release(self) -> None:
+    def __enter__(self) -> "_Video":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.writer.release()
+        if kind is not None:
+            return
+        try:  # OpenCV does not tell that it could not write
+            found = measure_video(self.path).frames
+        except DataError:
+            found = 0
+        if found < self.count:
+            raise DataError(
+                f"{self.path}: cannot be written whole, {self.count} frames are meant and {found} "
+                "are there; free some space, or choose another place with --overlay"
+            )
 
 
 def _plain(name: str, number: int) -> str:

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from posenet.datasets.images import read_image
 from posenet.datasets.scene import load_scene
 from posenet.errors import CheckpointError, PosenetError
 from posenet.geometry import Pose, geodesic_distance, translation_distance
 from posenet.inference.localizer import Localizer
+from posenet.inference.photos import read_photos
 from posenet.inference.sources import find_images
 from posenet.models.checkpoint import Checkpoint
 from posenet.models.network import Prediction
@@ -157,7 +157,8 @@ def find_frames(localizer: Localizer, paths: list[Path] | None) -> Frames:
     if paths:
         files = [file for path in paths for file in find_images(path)]
         files = [files[i] for i in _spaced(len(files))]
-        fitted = [localizer.fit(read_image(file)) for file in files]
+        photos = read_photos(files, turned=localizer.checkpoint.turns_photos)
+        fitted = [localizer.fit(p.pixels, localizer.camera_of(p).intrinsics) for p in photos]
         return Frames(np.stack(fitted), f"{len(files)} images given")
     return _dataset_frames(localizer.checkpoint) or _random_frames(localizer.checkpoint)
 

@@ -100,11 +100,16 @@ def run_predict(
         total = None if None in counts else sum(counts)
         report = stack.enter_context(report_progress("predicting"))
         warned: set[str] = set()
+        told: set[tuple[str, str]] = set()
         for number, localized in enumerate(_localized(localizer, sources, options)):
             report(number + 1, total)
             if localized.pose is None:
-                say(f"posenet: error: {one_line(localized.error)}")
                 unreadable += 1
+                # What is wrong with a recording is wrong with each of its frames.
+                problem = (localized.recording or "", localized.error.replace(localized.name, ""))
+                if localized.recording is None or problem not in told:
+                    say(f"posenet: error: {one_line(localized.error)}")
+                    told.add(problem)
                 continue
             _warn(localized, warned)
             write(localized, number)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from posenet.datasets.scene import read_frames
 from posenet.datasets.splits import split_frames
-from posenet.errors import PosenetError
+from posenet.errors import DataError, PosenetError
 from posenet.geometry import Pose, stack_poses, top_down_axes
+from posenet.inference.known_frames import why_not_known
 from posenet.inference.localizer import Localizer
 from posenet.models.checkpoint import find_checkpoint, read_split, run_folder_of
 from posenet.progress import say
@@ -82,15 +83,20 @@ def scene_map(localizer: Localizer, run: Path) -> SceneMap:
 def _training_poses(localizer: Localizer, folder: Path) -> Pose:
     config = localizer.checkpoint.config.data
     frames = read_frames(config)
+    problem = why_not_known(localizer.checkpoint.known_centers, localizer.checkpoint.spread, frames)
+    if problem is not None:
+        raise DataError(f"{config.root}: holds {problem}")
     listed = folder / "split.json"
     if listed.is_file():
         names = set(read_split(listed)["train"])
         chosen = [frame for frame in frames if frame.name in names]
+        if not chosen:
+            raise DataError(f"{config.root}: holds none of the run's training frames")
     else:
         chosen = [
             frames[i] for i in split_frames(frames, config.validation, test=config.split).train
         ]
-    return stack_poses([frame.pose for frame in chosen or frames])
+    return stack_poses([frame.pose for frame in chosen])
 
 
 def view_of(pose: Pose, scene: SceneMap) -> View:

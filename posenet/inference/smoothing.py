@@ -109,7 +109,7 @@ def _smooth_recording(
         waiting.append(entry)
         if entry.pose is None:
             continue
-        known.append(entry)
+        known.append(entry._replace(picture=None))  # its pose is all that is asked for again
         until_s = entry.time_s - (0.0 if causal else reach_s)
         ready = sum(1 for _ in takewhile(lambda e: e.pose is None or e.time_s <= until_s, waiting))  # noqa: B023
         if ready >= (1 if causal else _TOGETHER):

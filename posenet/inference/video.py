@@ -107,7 +107,8 @@ def read_video(path: Path, sampling: Sampling) -> Iterator[Photo | Unreadable]:
             if sampling.every_s is not None:
                 if time_s < due_s - _SAME_TIME_S:
                     continue
-                due_s += sampling.every_s * (1 + (time_s - due_s) // sampling.every_s)
+                # From the beginning each time: a sum drifts, and a frame may come a hair early.
+                due_s = sampling.every_s * ((time_s + _SAME_TIME_S) // sampling.every_s + 1)
             decoded, image = capture.retrieve()
             if not decoded:
                 problem = f"{path}: frame {number} cannot be decoded; it is left out"

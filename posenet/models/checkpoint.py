@@ -25,6 +25,7 @@ from posenet.models.network import PoseNetwork
 from posenet.version import __version__
 
 CHECKPOINT_FORMAT = 2  # 1 was before networks had confidence
+_SUFFIXES = {".pt", ".ckpt", ".csv", ".json", ".yaml"}  # of the files of a run
 CONVENTION = "camera-to-world, OpenCV axes, translation is the camera centre"
 
 
@@ -153,9 +154,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_left_over(folder: Path) -> None:
-    """Delete what a kill left of :func:`whole_file`."""
+    """Delete what a kill left of :func:`whole_file` among a run's files, and nothing else."""
     for path in folder.glob(".*.*"):
-        if path.suffix[1:].isdigit():
+        name, _, process = path.name[1:].rpartition(".")
+        if process.isdigit() and Path(name).suffix in _SUFFIXES and path.is_file():
             path.unlink()
 
 

@@ -50,13 +50,14 @@ class FeatureDensity(nn.Module):
         centred = features - mean
         # The N x N matrix of products has the same eigenvalues as the far larger D x D one.
         values, vectors = torch.linalg.eigh(centred @ centred.T / count)
-        kept = min(DIRECTIONS, count // _VIEWS_A_DIRECTION)
+        # Features that are all the same would make every other one infinitely unlikely.
+        least = float(torch.finfo(torch.float32).eps) * float(features.square().mean()) + 1e-12
+        # A direction without variance is one of rounding, and there are no more than features.
+        kept = min(DIRECTIONS, count // _VIEWS_A_DIRECTION, int((values > least).sum()))
         values, vectors = values.flip(0)[:kept], vectors.flip(1)[:, :kept]
         directions = centred.T @ vectors
         directions /= torch.linalg.vector_norm(directions, dim=0).clamp_min(1e-12)
-        residual = (centred.square().sum() / count - values.sum()) / (size - kept)
-        # Images that are all the same would make every other one infinitely unlikely.
-        least = float(torch.finfo(torch.float32).eps) * float(features.square().mean()) + 1e-12
+        residual = (centred.square().sum() / count - values.sum()) / max(size - kept, 1)
         self.mean.copy_(mean)
         self.directions.zero_()
         self.directions[:, :kept].copy_(directions)

@@ -21,7 +21,7 @@ from posenet.models.network import to_float
 _VIEWS, _MOST_VIEWS = 2, 1000
 
 
-def calibrate(paths: Sequence[Path], scene: Scene, config: Config) -> None:
+def calibrate(paths: Sequence[Path], scene: Scene, config: Config, device: str) -> None:
     """Fit the novelty of checkpoints to training views, and their confidence to validation frames.
 
     Once, after training: features change with every step.
@@ -30,12 +30,14 @@ def calibrate(paths: Sequence[Path], scene: Scene, config: Config) -> None:
         paths: The checkpoints, which are replaced. One without confidence is left alone.
         scene: What they were trained on; without validation frames only the novelty is fitted.
         config: How they were trained.
+        device: Where to run, such as ``"cpu"``.
     """
     if not config.model.confidence:
         return
     # The best epoch may be the last: the same weights twice.
-    by_epoch = {checkpoint.epoch: checkpoint for checkpoint in map(load_checkpoint, paths)}
-    localizers = {epoch: Localizer(checkpoint) for epoch, checkpoint in by_epoch.items()}
+    checkpoints = {path: load_checkpoint(path) for path in paths}
+    by_epoch = {checkpoint.epoch: checkpoint for checkpoint in checkpoints.values()}
+    localizers = {epoch: Localizer(checkpoint, device) for epoch, checkpoint in by_epoch.items()}
     features: dict[int, list[Tensor]] = {epoch: [] for epoch in localizers}
     with torch.no_grad():
         for images in _training_views(scene, config):  # rendered once for all
@@ -50,8 +52,8 @@ def calibrate(paths: Sequence[Path], scene: Scene, config: Config) -> None:
             calibration = _calibration(localizer, scene, config.optimization.batch_size)
         network = localizer.network.cpu()
         finished[epoch] = localizer.checkpoint._replace(network=network, calibration=calibration)
-    for path in paths:
-        save_checkpoint(path, finished[load_checkpoint(path).epoch])
+    for path, checkpoint in checkpoints.items():
+        save_checkpoint(path, finished[checkpoint.epoch])
 
 
 def _training_views(scene: Scene, config: Config) -> Iterator[Tensor]:

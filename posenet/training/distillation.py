@@ -22,8 +22,12 @@ _MOST_OF_MEAN_POSE = 0.7
 _FRAMES_TO_ASK = 64
 
 
-def load_teacher(config: Config) -> Localizer | None:
+def load_teacher(config: Config, device: str) -> Localizer | None:
     """Load the teacher that a configuration names, if it names one.
+
+    Args:
+        config: Settings of the student.
+        device: Where the teacher runs, such as ``"cpu"``.
 
     Raises:
         CheckpointError: The teacher cannot be read, or has another convention.
@@ -32,7 +36,7 @@ def load_teacher(config: Config) -> Localizer | None:
     name = config.distill.teacher
     if name is None:
         return None
-    localizer = Localizer.load(name)
+    localizer = Localizer.load(name, device)
     taught = localizer.checkpoint.config
     if localizer.network.bins is None:
         raise UsageError(

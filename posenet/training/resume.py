@@ -186,7 +186,13 @@ def say_what_changed(path: Path, now: dict[str, object]) -> None:
         path: The ``environment.json`` of the run.
         now: The same of today.
     """
-    began = json.loads(path.read_text())
+    try:
+        began = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        began = None
+    if not isinstance(began, dict):
+        say(f"{path}: cannot be read, so nothing tells whether the software is the same")
+        return
     changed = [
         f"{name} was {began[name]}, now {value}"
         for name, value in now.items()

@@ -105,7 +105,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         require_fresh(folder)
     require_place(folder, "--output")
     config = replace(config, data=resolve_data(config.data))
-    teacher = load_teacher(config)
+    device = "cuda" if _accelerator(config.trainer.accelerator) == "gpu" else "cpu"
+    teacher = load_teacher(config, device)
 
     lightning.seed_everything(config.seed, verbose=False)
     wants_depth = config.augment.depth_share > 0 or config.augment.fill_from > 0
@@ -197,7 +198,8 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
             validation if scene.split.validation else None,
             None if steps_behind is None else checkpoints / RESUME,
         )
-        calibrate(sorted(checkpoints.glob("*.pt")), scene, config)
+        kept = [checkpoints / name for name in ("best.pt", "last.pt")]
+        calibrate([path for path in kept if path.is_file()], scene, config, device)
     plot_training_curves(folder / "training_curves.png", metrics.rows, length)
     (checkpoints / PREVIOUS).unlink(missing_ok=True)
     return TrainingResult(folder, keeper.best_epoch)

@@ -1119,4 +1119,4 @@ def test_a_run_without_confidence_or_validation(train, room, tmp_path):
     assert train(run, data__validation="none", optimization__epochs=1).code == 0
     assert load_checkpoint(run / "checkpoints" / "last.pt").calibration is None
     answer = posenet("evaluate", run)
-    assert "not calibrated, for want of validation frames" in answer.out
+    assert "not calibrated: the run had no validation frames" in answer.out

@@ -78,18 +78,42 @@ def test_an_epoch_holds_each_frame_as_often_as_asked(views):
     assert [draw.position for draw in draws] == list(range(5 * views))
 
 
-def test_epochs_of_a_share_of_the_frames_go_through_all_of_them():
-    sampler = EpochSampler(range(11), seed=1, views=0.25)
-    passes = (set(), set())
-    for epoch in range(8):
+@pytest.mark.parametrize(
+    ("frames", "views", "batch_size", "length"),
+    [
+        (11, 0.25, 1, 3),
+        (630, 0.1, 32, 64),
+        (1000, 0.7, 32, 704),
+        (3, 0.01, 32, 3),
+        (50, 2.5, 4, 100),
+    ],
+)
+def test_epochs_of_a_part_go_through_all_frames(frames, views, batch_size, length):
+    """Whole batches, so that none is dropped; each frame once before any comes again."""
+    sampler = EpochSampler(range(frames), 1, views, batch_size)
+    drawn = []
+    for epoch in range(3 * frames // length + 3):
         sampler.set_epoch(epoch)
         draws = list(sampler)
-        assert len(draws) == len(sampler) == 2
-        assert [(draw.epoch, draw.position) for draw in draws] == [(epoch, 0), (epoch, 1)]
-        passes[epoch // 4].update(draw.index for draw in draws)
-    assert len(passes[0]) == len(passes[1]) == 8  # three are left over
-    assert passes[0] != passes[1]
-    assert len(EpochSampler(range(3), seed=1, views=0.01)) == 1
+        assert len(draws) == len(sampler) == length
+        assert [(draw.epoch, draw.position) for draw in draws] == [
+            (epoch, i) for i in range(length)
+        ]
+        drawn += [draw.index for draw in draws]
+    passes = [drawn[i * frames : (i + 1) * frames] for i in range(3)]
+    assert all(sorted(part) == list(range(frames)) for part in passes)
+    assert frames == 3 or passes[0] != passes[1] != passes[2]
+
+
+def test_the_loader_drops_nothing_of_an_epoch_of_a_part(scene):
+    batches = training_loader(scene, DATA, STILL, batch_size=3, views=0.7, seed=0)
+    seen = []
+    for epoch in range(10):
+        batches.sampler.set_epoch(epoch)
+        seen += [index for batch in batches for index in batch.index.tolist()]
+    count = len(scene.split.train)
+    assert len(seen) == 10 * len(batches.sampler)
+    assert sorted(seen[:count]) == sorted(scene.split.train)
 
 
 def test_the_order_depends_on_seed_and_epoch_only():

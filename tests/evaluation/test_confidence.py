@@ -13,6 +13,7 @@ from posenet.errors import DataError
 from posenet.evaluation.confidence import (
     LEVELS,
     EvaluatedConfidence,
+    cut_to_camera,
     evaluate_confidence,
     format_confidence,
     measure_other_scene,
@@ -22,6 +23,7 @@ from posenet.evaluation.confidence_plot import plot_confidence
 from posenet.evaluation.metrics import PoseErrors, bootstrap_mean
 from posenet.geometry import Intrinsics, Pose
 from posenet.inference.localizer import Localizer
+from posenet.inference.photos import Photo
 from posenet.models.calibration import Calibration, PoseConfidence
 from posenet.models.checkpoint import Checkpoint
 from posenet.models.network import Confidence, PoseNetwork, Prediction
@@ -116,6 +118,17 @@ def test_the_interval_of_a_mean_is_wider_for_neighbours_that_are_alike():
     assert wide > 3 * narrow
     low, high = bootstrap_mean(mixed, names)
     assert low <= 0.5 <= high
+
+
+@pytest.mark.parametrize("size", [(640, 480), (1920, 1080), (480, 640), (64, 48)])
+def test_images_of_other_scenes_are_cut_until_no_border_gives_them_away(localizer, size):
+    """The training camera's proportions count: the network's images may be squeezed."""
+    wide = Intrinsics(1600.0, 1600.0, 959.5, 539.5, 1920, 1080)
+    squeezed = Localizer(localizer.checkpoint._replace(intrinsics=wide), "cpu")
+    image = np.full((size[1], size[0], 3), 7, np.uint8)
+    cut = cut_to_camera(image, squeezed)
+    assert squeezed.camera_of(Photo("cut", cut)).source == "training"
+    assert (squeezed.fit(cut) == 7).all()
 
 
 def test_other_scenes_are_ranked_against_test_images(localizer, tmp_path):

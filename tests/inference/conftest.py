@@ -41,7 +41,7 @@ def write_film(path, count=10, rate=10.0, width=64, height=48):
     writer = cv2.VideoWriter(str(path), code, rate, (width, height))
     assert writer.isOpened()
     for number in range(count):
-        writer.write(frame_of(number, width, height)[..., ::-1])
+        writer.write(frame_of(number % 10, width, height)[..., ::-1])
     writer.release()
     return path
 

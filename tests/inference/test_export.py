@@ -394,6 +394,7 @@ REFUSED = {
     "unversioned": (set_entry("posenet_format", "x"), "do not fit together"),
     "convention": (set_entry("convention", {"pose": "world-to-camera"}), "convention of posenet"),
     "camera": (set_entry("camera", {"width": 3}), "do not fit together"),
+    "deep": (set_entry("scene", "[" * 100_000), "do not fit together"),
     "list": (set_entry("confidence", [1]), "do not fit together"),
     "null": (set_entry("training_poses", None), "do not fit together"),
     "other bins": (set_entry("bins", None), "not what its metadata say"),

@@ -80,6 +80,12 @@ def test_one_image_or_many_arrays_or_files_give_the_same_poses(network, tmp_path
     assert localizer.predict([]).translation.shape == (0, 3)
 
 
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_no_images_is_refused(network, batch_size):
+    with pytest.raises(UsageError, match="batch_size: expected at least 1"):
+        localizer_for(network).predict([picture(64, 48)], batch_size=batch_size)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
 def test_an_unreadable_file_does_not_stop_the_rest(network, tmp_path, batch_size):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"

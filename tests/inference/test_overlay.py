@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from posenet.config import Config, DataConfig
 from posenet.datasets.scene import read_frames
 from posenet.datasets.toy_room import write_toy_room
+from posenet.errors import DataError
 from posenet.geometry import Pose
 from posenet.inference.answers import Localized
 from posenet.inference.cameras import ImageCamera
@@ -21,7 +22,9 @@ from posenet.inference.overlay import (
     _Panel,
     fit_picture,
 )
+from posenet.inference.overlay_files import _Video
 from posenet.inference.scene_map import SceneMap, scene_map, view_of
+from posenet.inference.video import measure_video
 from posenet.models.calibration import PoseConfidence
 from posenet.models.checkpoint import Checkpoint, save_checkpoint
 
@@ -172,3 +175,29 @@ def test_without_the_dataset_the_map_lies_about_the_mean_pose(network, tmp_path,
     np.testing.assert_allclose(scene.center, scene.axes @ center)
     assert scene.radius == pytest.approx(3.0 * float(network.translation_spread))
     assert OverlayPainter(scene).paint(localized(looking(0.0))).std() > 5
+
+
+def test_a_map_of_another_datasets_positions_is_not_drawn(network, room, tmp_path, capsys):
+    localizer = save_run(network, room, tmp_path / "other", ["seq-99/frame-000000"])
+    assert len(scene_map(localizer, tmp_path / "other").known) == 0
+    assert "holds none of the run's training frames" in capsys.readouterr().err
+    frames = read_frames(DataConfig(root=str(room)))
+    known = {f.name: tuple((f.pose.translation + 3.0).tolist()) for f in frames}
+    elsewhere = localizer.checkpoint._replace(known_centers=known)
+    save_checkpoint(tmp_path / "other" / "checkpoints" / "best.pt", elsewhere)
+    assert len(scene_map(Localizer(elsewhere, "cpu"), tmp_path / "other").known) == 0
+    assert "frames of the same names elsewhere" in capsys.readouterr().err
+
+
+def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path):
+    """OpenCV says nothing of a full disk."""
+    path = tmp_path / "overlay.avi"
+    picture = np.zeros((48, 64, 3), np.uint8)
+    with _Video(path, 10.0, picture) as video:
+        video.write(picture)
+    assert measure_video(path).frames == 1
+    video = _Video(path, 10.0, picture)
+    video.write(picture)
+    video.count += 2
+    with pytest.raises(DataError, match="cannot be written whole, 3 frames are meant and 1"):
+        video.__exit__(None)

@@ -46,6 +46,17 @@ def test_only_the_wanted_frames_are_read_and_counted(film, sampling, expected):
     assert measure_video(film).sampled(sampling) == len(expected)
 
 
+@pytest.mark.parametrize(
+    ("rate", "every_s", "count"), [(30, 0.1, 100), (30, 0.2, 50), (25, 0.2, 60)]
+)
+def test_a_long_video_is_sampled_evenly(tmp_path, rate, every_s, count):
+    """Times of frames are rounded, and sums of steps drift."""
+    path = write_film(tmp_path / "long.mp4", 300, rate)
+    times = np.array([photo.time_s for photo in frames(path, Sampling(every_s=every_s))])
+    assert len(times) == count == measure_video(path).sampled(Sampling(every_s=every_s))
+    assert np.diff(times).min() > 0.9 * every_s
+
+
 def test_an_overlay_of_fewer_frames_plays_as_fast(film):
     length = measure_video(film)
     assert (length.frames, length.rate) == (10, 10.0)

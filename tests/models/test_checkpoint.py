@@ -247,10 +247,12 @@ def test_every_bit_of_a_file_counts(path):
 
 
 def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
-    for name in ("best.pt", ".best.pt.4711", ".hidden", ".best.pt.old"):
+    kept = {"best.pt", ".hidden", ".best.pt.old", ".notes.2024", ".env.1"}
+    for name in (*kept, ".best.pt.4711", ".metrics.csv.12"):
         (tmp_path / name).touch()
+    (tmp_path / ".venv-3.11").mkdir()
     remove_left_over(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"best.pt", ".hidden", ".best.pt.old"}
+    assert {file.name for file in tmp_path.iterdir()} == {*kept, ".venv-3.11"}
 
 
 def test_saving_replaces_the_old_file(checkpoint, path):

@@ -45,6 +45,17 @@ def test_variances_are_those_of_the_principal_components():
     assert float(density.residual_variance) == pytest.approx(values[kept:].mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize(("size", "count"), [(12, 600), (32, 600), (96, 1000), (128, 512)])
+def test_features_that_are_few_leave_no_direction_of_rounding(size, count):
+    features = made_up_features(count, size)
+    density = fitted(features)
+    assert density(features).mean() == pytest.approx(1.0, abs=0.02)
+    assert density.residual_variance > 0
+    strange = density(features.flip(1) + 2.0)
+    assert strange.isfinite().all()
+    assert strange.mean() > 3.0
+
+
 def test_training_images_are_about_one_and_others_of_the_scene_a_little_more():
     density = fitted(made_up_features(400))
     assert density(made_up_features(400)).mean() == pytest.approx(1.0, abs=0.02)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from posenet.datasets.toy_room import write_toy_room
-from posenet.training.resume import PREVIOUS, RESUME
+from posenet.training.resume import PREVIOUS, RESUME, say_what_changed
 
 EPOCHS = 3
 SETTINGS = {
@@ -312,3 +312,12 @@ def test_twenty_kills_at_random(whole, train, ask, tmp_path):
         assert evaluated.code == 0, evaluated.output
     for name in ("predictions.csv", "evaluation.json"):
         assert (folder / name).read_bytes() == (run.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]"])
+def test_a_lost_description_of_the_software_stops_no_resume(content, tmp_path, capsys):
+    path = tmp_path / "environment.json"
+    if content is not None:
+        path.write_text(content)
+    say_what_changed(path, {"torch": "1"})
+    assert capsys.readouterr().err.startswith(f"{path}: cannot be read")

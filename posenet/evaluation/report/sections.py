@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from posenet.evaluation.confidence import NOT_CALIBRATED
 from posenet.evaluation.html import chart, table
 from posenet.evaluation.report.frames import render_frames
 from posenet.evaluation.report.making import render_making
@@ -209,11 +210,7 @@ def render_confidence(source: ReportSource) -> str:
         for row, cell in zip(rows[1:], (held, radius, told), strict=True):
             row.append(cell)
     frames = values["calibration_frames"]
-    calibrated = (
-        f"calibrated on {frames} validation frames"
-        if frames
-        else "not calibrated, for want of validation frames"
-    )
+    calibrated = f"calibrated on {frames} validation frames" if frames else NOT_CALIBRATED
     text = (
         "Around each pose the network draws a radius within which it expects the truth in "
         f"{share(values['level'])} of the cases, {calibrated}. Of these frames, "
