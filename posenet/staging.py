@@ -32,7 +32,7 @@ def require_place(path: Path, option: str) -> None:
     """Refuse a place where nothing can be made, before hours of work for it; make nothing yet.
 
     Args:
-        path: The file or folder to make, or a folder to write into.
+        path: The folder to make, or to write into.
         option: The option that chooses another place.
 
     Raises:
@@ -62,6 +62,9 @@ def refused_writing(path: Path, option: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        read = error.filename  # what was read meanwhile, and is no matter of this place
+        if isinstance(read, str) and not _on_the_way(Path(read).absolute(), path.absolute()):
+            raise
         raise unwritable(path, error, option) from error
     except RuntimeError as error:
         # torch hides what stopped its writing behind an error about its own file.
@@ -70,9 +73,14 @@ def refused_writing(path: Path, option: str = "") -> Iterator[None]:
         raise unwritable(path, error.__context__, option) from error
 
 
+def _on_the_way(path: Path, place: Path) -> bool:
+    """Whether a path lies above a place, below it, or beside it."""
+    return path.is_relative_to(place.parent) or place.is_relative_to(path)
+
+
 @contextmanager
 def staged(folder: Path, option: str) -> Iterator[Path]:
-    """A folder to write files into; they go to ``folder`` when all are there, or none does.
+    """A folder to write files into; they go to ``folder`` when all are there.
 
     Args:
         folder: Where they go, over files of the same names; made if need be.
@@ -88,8 +96,12 @@ def staged(folder: Path, option: str) -> Iterator[Path]:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".posenet-", dir=folder) as stage:
                 yield Path(stage)
-                for file in sorted(path for path in Path(stage).rglob("*") if path.is_file()):
-                    place = folder / file.relative_to(stage)
+                files = sorted(path for path in Path(stage).rglob("*") if path.is_file())
+                places = [folder / file.relative_to(stage) for file in files]
+                for place in places:  # before the first of them is replaced
+                    if place.is_dir():
+                        raise IsADirectoryError(errno.EISDIR, f"{place.name} is a folder")
+                for file, place in zip(files, places, strict=True):
                     place.parent.mkdir(parents=True, exist_ok=True)
                     file.replace(place)
     finally:

@@ -72,7 +72,7 @@ def read_source(
         source: The file or folder.
         name: Its format, or auto to recognise it.
         camera: Instead of the cameras that the source knows.
-        finite: Whether a pose in a file that is not finite is refused; else it is NaN.
+        finite: Whether a pose in a file that is not finite is refused.
         options: What the options that readers tell of are called where this is called from.
 
     Returns:

@@ -37,7 +37,7 @@ class PoseFile(NamedTuple):
 
     Attributes:
         read: ``f(path, finite)``: from a file (or, where ``holds`` says so, a folder) to what it
-            says. Where ``finite`` is False a pose that is not is no error, but NaN.
+            says. Where ``finite`` is False a pose that is not is no error.
         render: From poses and the path they go to, to the text of each file.
         convention: In words.
         holds: ``file``: one file has everything. ``model``: one folder has everything.
@@ -96,7 +96,7 @@ def read_pose_file(path: Path, name: str = "auto", *, finite: bool = True) -> Tr
         path: The file or folder.
         name: A row of ``POSE_FILES``, or auto to recognise it.
         finite: Whether a pose that is not finite is refused. Methods write such poses of images
-            that they could not place; they are NaN then.
+            that they could not place; they are kept as they are, or as NaN.
 
     Raises:
         DataError: It is missing or unusable, or no format is recognised.

@@ -58,10 +58,12 @@ def size_for(image: Image.Image, camera: Intrinsics | None) -> tuple[int, int]:
 def orient(image: Image.Image, *, turned: bool) -> Image.Image:
     """The pixels of an image that is not loaded yet: turned as its EXIF says, or as stored."""
     orientation = _orientation(image)
-    shown = ImageOps.exif_transpose(image)  # loads it
-    if turned or orientation == 1:
-        return shown
-    if image.getexif().get(ExifTags.Base.Orientation) != orientation:  # Pillow has turned a TIFF
+    image.load()  # which turns a TIFF
+    if orientation == 1:
+        return image
+    if turned:
+        return ImageOps.exif_transpose(image)
+    if _orientation(image) != orientation:
         return image.transpose(_UNDONE_BY[orientation])
     return image
 

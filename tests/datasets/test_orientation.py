@@ -138,6 +138,7 @@ def test_new_photos_are_read_as_the_training_images_were(tmp_path, capsys, photo
     config = replace(config, split=f"sequences:{len(photos)}")
     assert load_scene(config).turns_photos is turns
     error = capsys.readouterr().err
+    assert ("have an EXIF orientation" in error) == (said is not None)
     assert (said or "").replace("of 3", "of 4") in error
     assert ("; so will new photos be" in error) == (not turns)
 

@@ -77,7 +77,7 @@ def read_tum(
             several places.
     """
     folders = [root] if _is_recording(root) else _recordings(root) or [root]
-    kinects = {folder: _kinect(folder, root) for folder in folders}
+    kinects = {folder: _kinect(folder) for folder in folders}
     known = sorted(set(kinects.values()) - {None})
     if len(known) > 1:
         raise DataError(
@@ -109,9 +109,9 @@ def _recordings(root: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: natural_order(folder.name))
 
 
-def _kinect(folder: Path, root: Path) -> str | None:
+def _kinect(folder: Path) -> str | None:
     """The digit of the camera, by the name of the recording's folder or of the one above."""
-    names = [folder.resolve().name, root.resolve().name]
+    names = [folder.absolute().name, folder.absolute().parent.name]
     found = (re.search(r"(?:freiburg|fr)([123])(?!\d)", name) for name in names)
     return next((match[1] for match in found if match), None)
 

@@ -198,7 +198,8 @@ def test_recordings_must_share_a_world_and_tell_their_cameras(recordings, case):
     root, names, camera, expected = PLACES[case]
     folder = recordings(*names, root=root)
     if isinstance(expected, float):
-        assert {frame.intrinsics.focal_x for frame in read_tum(folder, camera)} == {expected}
+        for place in (folder, *(folder / name for name in names)):  # all of them, and each alone
+            assert {frame.intrinsics.focal_x for frame in read_tum(place, camera)} == {expected}
         return
     with pytest.raises(DataError, match=expected) as caught:
         read_tum(folder, camera)
