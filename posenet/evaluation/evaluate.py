@@ -40,6 +40,7 @@ from posenet.evaluation.viewpoint_plot import plot_viewpoints
 from posenet.evaluation.viewpoints import evaluate_viewpoints, summarise_viewpoints
 from posenet.geometry import Pose, rotation_to_quaternion, stack_poses
 from posenet.inference.localizer import Localizer
+from posenet.inference.sources import find_images
 from posenet.models.calibration import PoseConfidence
 from posenet.models.checkpoint import find_checkpoint, run_folder_of
 from posenet.models.network import Prediction
@@ -174,6 +175,8 @@ def evaluate(
     folder = output or _default_folder(run_folder_of(find_checkpoint(run)), split)
     require_place(folder, "--output")
     opened = open_run(run, root, split, same_place)
+    if other_scenes:
+        _require_other_scenes(opened, other_scenes)
     localizer, scene, indices, frames = (
         opened.localizer,
         opened.scene,
@@ -183,8 +186,9 @@ def evaluate(
     truth = stack_poses([frame.pose for frame in frames])
     answer = opened.predict()
     prediction = answer.pose
-    known, train, predictions = _baselines(scene, indices)
-    predictions = {NETWORK: prediction, **predictions}
+    predictions = {NETWORK: prediction, **_baselines(scene, indices)}
+    trained = scene.split.train
+    train = stack_poses([scene.frames[i].pose for i in trained])
     errors = {name: pose_errors(pose, truth) for name, pose in predictions.items()}
     sequences = [frame.sequence for frame in frames]
 
@@ -201,14 +205,16 @@ def evaluate(
         "epoch": localizer.checkpoint.epoch,
         "metric": scene.metric,
         "scene_size": opened.size,
+        "size_of": "training",
         **measure(NETWORK, everything),
         "sequences": {
             name: measure(NETWORK, np.array(sequences) == name) for name in dict.fromkeys(sequences)
         },
         "baselines": {name: measure(name, everything) for name in (NEAREST, MEAN)},
     }
+    beside = train if split != "train" else None  # those are their own nearest ones
     nearest = None
-    if split != "train":  # those are their own nearest ones
+    if beside is not None:
         nearest = nearest_training_pose(train, truth)
         summary["nearest_training_pose"] = summarise_nearest(nearest, errors[NETWORK])
     viewpoints = None
@@ -218,11 +224,6 @@ def evaluate(
         viewpoints = evaluate_viewpoints(localizer.network.bins, answer.logits, local)
         summary["viewpoints"] = summarise_viewpoints(viewpoints)
     confidence = evaluate_confidence(localizer, answer, errors[NETWORK])
-    if confidence is None and other_scenes:
-        raise UsageError(
-            f"{run}: this network says nothing of other scenes; train one with "
-            "--model.confidence true"
-        )
     if confidence is not None:
         summary["confidence"] = summarise_confidence(confidence, errors[NETWORK], sequences)
         others = {
@@ -237,10 +238,19 @@ def evaluate(
         unit = "m" if scene.metric else "units"
         pictures = {name: stage / f"{name}.png" for name in ("error_cdf", "trajectory")}
         plot_error_cdf(pictures["error_cdf"], errors, unit)
-        plot_trajectory(pictures["trajectory"], train, truth, prediction, errors[NETWORK], unit)
+        plot_trajectory(
+            pictures["trajectory"],
+            beside,
+            truth,
+            prediction,
+            errors[NETWORK],
+            unit,
+            split,
+        )
         if nearest is not None:
             pictures["error_distance"] = stage / "error_distance.png"
-            plot_error_distance(pictures["error_distance"], nearest, errors[NETWORK], unit)
+            path = pictures["error_distance"]
+            plot_error_distance(path, nearest, errors[NETWORK], unit, split)
         if viewpoints is not None:
             pictures["viewpoints"] = stage / "viewpoints.png"
             near = Pose(train.rotation, train.translation - origin)
@@ -256,11 +266,11 @@ def evaluate(
             prediction=prediction,
             errors=errors[NETWORK],
             pictures=pictures,
-            train=train,
-            train_names=[scene.frames[i].name for i in known],
+            train=beside,
+            train_names=[scene.frames[i].name for i in trained],
             nearest=nearest,
             image=lambda place: scene.images.color_image(indices[place]),
-            train_image=lambda place: scene.images.color_image(known[place]),
+            train_image=lambda place: scene.images.color_image(trained[place]),
             camera=scene.camera,
             config=localizer.checkpoint.config,
             run=run_folder_of(opened.checkpoint_path),
@@ -268,6 +278,17 @@ def evaluate(
         )
         write_report(stage, source)
     return Evaluation(summary, errors, folder)
+
+
+def _require_other_scenes(opened: OpenedRun, folders: Sequence[Path]) -> None:
+    """Refuse before anything is predicted."""
+    if not opened.localizer.checkpoint.config.model.confidence:
+        raise UsageError(
+            f"{opened.checkpoint_path}: this network says nothing of other scenes; train one with "
+            "--model.confidence true"
+        )
+    for folder in folders:
+        find_images(folder)
 
 
 def measure_errors(
@@ -371,10 +392,9 @@ def format_evaluation(summary: dict[str, Any]) -> str:
     ]
     lines.append(INTERVALS)
     if not summary["metric"]:
-        whose = "the training" if "checkpoint" in summary else "its"
         lines.append(
             "the dataset has a scale of its own: lengths are in its units, and relative to its "
-            f"size of {summary['scene_size']:.3g} (diagonal of {whose} positions)"
+            f"size of {summary['scene_size']:.3g} (diagonal of the {summary['size_of']} positions)"
         )
     if "viewpoints" in summary:
         lines.append(_format_viewpoints(summary["viewpoints"], unit))
@@ -407,13 +427,13 @@ def _format_viewpoints(values: dict[str, Any], unit: str) -> str:
     )
 
 
-def _baselines(scene: Scene, indices: list[int]) -> tuple[list[int], Pose, dict[str, Pose]]:
-    """All training frames, those held out included, their poses, and predictions from them."""
+def _baselines(scene: Scene, indices: list[int]) -> dict[str, Pose]:
+    """What all training frames tell without a network, those held out for validation included."""
     known = sorted(set(scene.split.train + scene.split.validation) - set(indices)) or indices
     train = stack_poses([scene.frames[i].pose for i in known])
     read = scene.images.color_image
     nearest = nearest_image_pose((read(i) for i in known), train, (read(i) for i in indices))
-    return known, train, {NEAREST: nearest, MEAN: mean_pose(train, len(indices))}
+    return {NEAREST: nearest, MEAN: mean_pose(train, len(indices))}
 
 
 def _default_folder(folder: Path, split: str) -> Path:

@@ -16,17 +16,16 @@ from posenet.evaluation.evaluate import (
     write_predictions,
 )
 from posenet.evaluation.matching import TIME_TOLERANCE_S, Matches, PoseSet, match
-from posenet.evaluation.metrics import PoseErrors, errors_by_name, json_ready
+from posenet.evaluation.metrics import PoseErrors, json_ready, pose_errors
 from posenet.evaluation.plots import plot_error_cdf, plot_trajectory
 from posenet.evaluation.recall import DEFAULT_RECALL, Threshold
 from posenet.evaluation.report.page import write_report
 from posenet.evaluation.report.source import ReportSource
 from posenet.evaluation.truth import Truth, read_predictions, read_truth
-from posenet.geometry import Pose, stack_poses
+from posenet.geometry import Pose
 from posenet.progress import say
 from posenet.staging import require_place, staged
 
-_LOST = Pose(torch.full((3, 3), torch.nan).double(), torch.full((3,), torch.nan).double())
 _SHOWN = 3
 
 
@@ -108,8 +107,11 @@ def evaluate_file(
         "unknown": len(matched.matches.unknown),
         "metric": truth.metric,
         "scene_size": truth.size,
+        "size_of": "true" if truth.train is None else "training",
         **measure(np.ones(len(sequences), dtype=bool)),
-        "sequences": {name: measure(np.array(sequences) == name) for name in _different(sequences)},
+        "sequences": {
+            name: measure(np.array(sequences) == name) for name in dict.fromkeys(sequences)
+        },
     }
     if output is not None:
         _write(output, summary, truth, matched)
@@ -125,17 +127,13 @@ def measure_file(
         DataError: They have nothing in common, or it is not clear which frame is meant.
     """
     matches = match(predictions, truth.poses, tolerance_s)
-    names, pose = truth.trajectory.names, predictions.trajectory.pose
-    known = {
-        names[frame]: Pose(pose.rotation[i], pose.translation[i])
-        for frame, i in matches.prediction.items()
-    }
-    true = truth.trajectory.pose
-    errors = errors_by_name(
-        known,
-        {name: Pose(true.rotation[i], true.translation[i]) for i, name in enumerate(names)},
-    )
-    matched = Matched(stack_poses([known.get(name, _LOST) for name in names]), errors, matches)
+    count = len(truth.trajectory.names)
+    shapes = ((count, 3, 3), (count, 3))
+    pose = Pose(*(torch.full(shape, torch.nan, dtype=torch.float64) for shape in shapes))
+    frames, places = list(matches.prediction), list(matches.prediction.values())
+    for part, given in zip(pose, predictions.trajectory.pose, strict=True):
+        part[frames] = given[places].double()
+    matched = Matched(pose, pose_errors(pose, truth.trajectory.pose), matches)
     _say_what_is_left(predictions, truth, matched)
     return matched
 
@@ -191,10 +189,6 @@ def _write(folder: Path, summary: dict[str, Any], truth: Truth, matched: Matched
             train=truth.train,
         )
         write_report(stage, source)
-
-
-def _different(sequences: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(sequences))
 
 
 def _first(names: Sequence[str]) -> str:

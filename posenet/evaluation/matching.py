@@ -75,7 +75,7 @@ def match(predictions: PoseSet, truth: PoseSet, tolerance_s: float = TIME_TOLERA
         # Two files without names count alike: that is their order.
         by = "order" if neither else "name"
     elif timed:
-        frame_of = _match_timed(ours, theirs, tolerance_s, truth.source)
+        frame_of = _match_timed(ours, theirs, tolerance_s, predictions.source, truth.source)
         by = "timestamp"
     elif neither and _same_lengths(ours, theirs):
         frame_of, by = {i: i for i in range(len(ours.names))}, "order"
@@ -213,15 +213,20 @@ def _ends(key: str) -> Iterator[str]:
 
 
 def _match_timed(
-    ours: Trajectory, theirs: Trajectory, tolerance_s: float, truth_source: str
+    ours: Trajectory,
+    theirs: Trajectory,
+    tolerance_s: float,
+    predictions_source: str,
+    truth_source: str,
 ) -> dict[int, int]:
     """By timestamps; recording by recording where both tell recordings apart."""
     ours_in, theirs_in = (_by_sequence(part.sequences) for part in (ours, theirs))
-    if len(theirs_in) > 1 and theirs_in.keys() & ours_in.keys():
+    if theirs_in.keys() & ours_in.keys():
         groups = [(ours_in[name], theirs_in[name]) for name in theirs_in if name in ours_in]
     else:
         groups = [(list(range(len(ours.names))), list(range(len(theirs.names))))]
-        _require_times_apart(theirs, tolerance_s, truth_source)
+        for part, source in ((ours, predictions_source), (theirs, truth_source)):
+            _require_times_apart(part, tolerance_s, source)
     frame_of = {}
     for mine, its in groups:
         found = match_timestamps(
@@ -245,16 +250,16 @@ def _by_sequence(sequences: Sequence[str]) -> dict[str, list[int]]:
     return members
 
 
-def _require_times_apart(theirs: Trajectory, tolerance_s: float, truth_source: str) -> None:
+def _require_times_apart(poses: Trajectory, tolerance_s: float, source: str) -> None:
     """Refuse recordings that a clock does not tell apart."""
-    order = sorted(range(len(theirs.names)), key=theirs.timestamps.__getitem__)
+    order = sorted(range(len(poses.names)), key=poses.timestamps.__getitem__)
     for one, other in pairwise(order):
-        near = theirs.timestamps[other] - theirs.timestamps[one] <= 2 * tolerance_s
-        if near and theirs.sequences[one] != theirs.sequences[other]:
+        near = poses.timestamps[other] - poses.timestamps[one] <= 2 * tolerance_s
+        if near and poses.sequences[one] != poses.sequences[other]:
             raise DataError(
-                f"{truth_source}: expected recordings at different times, found "
-                f"{theirs.names[one]!r} and {theirs.names[other]!r} at the same; give predictions "
-                "with names, or as a folder with a file a recording, named as here"
+                f"{source}: expected recordings at different times, found {poses.names[one]!r} and "
+                f"{poses.names[other]!r} at the same; give predictions with names, or both sides "
+                "as folders with a file a recording, named alike"
             )
 
 

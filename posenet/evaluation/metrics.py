@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from posenet.errors import DataError, suggest
+from posenet.errors import DataError
 from posenet.evaluation.recall import DEFAULT_RECALL, Threshold, recall_key
 from posenet.geometry import (
     Pose,
     geodesic_distance,
     project_to_rotation,
-    stack_poses,
     translation_distance,
 )
 
@@ -74,29 +73,6 @@ def pose_errors(prediction: Pose, truth: Pose) -> PoseErrors:
         torch.where(usable, distance, torch.inf).numpy(),
         torch.where(usable, torch.rad2deg(angle), torch.inf).numpy(),
     )
-
-
-def errors_by_name(predictions: Mapping[str, Pose], truths: Mapping[str, Pose]) -> PoseErrors:
-    """Errors of predictions matched to the ground truth by frame name.
-
-    Args:
-        predictions: Single poses by frame name, in any order; missing ones count as infinite.
-        truths: Single poses by frame name.
-
-    Returns:
-        The errors in the order of ``truths``, (N,).
-
-    Raises:
-        DataError: There is no ground truth at all, or none for a frame that has a prediction.
-    """
-    if not truths:
-        raise DataError("expected at least one frame with a true pose, got none")
-    for name in predictions:
-        if name not in truths:
-            raise DataError(f"prediction for unknown frame {name!r}{suggest(name, truths)}")
-    missing = Pose(torch.full((3, 3), torch.nan), torch.full((3,), torch.nan))
-    found = [_on_cpu(predictions.get(name, missing)) for name in truths]
-    return pose_errors(stack_poses(found), stack_poses([_on_cpu(pose) for pose in truths.values()]))
 
 
 def summarise(errors: PoseErrors, recall: Sequence[Threshold] = DEFAULT_RECALL) -> dict[str, float]:

@@ -66,6 +66,7 @@ def plot_trajectory(
     prediction: Pose,
     errors: PoseErrors,
     length: str = "m",
+    split: str = "test",
 ) -> None:
     """Camera centres from above and from the side: training, true and predicted, how far apart.
 
@@ -76,11 +77,12 @@ def plot_trajectory(
     Args:
         path: The PNG to write.
         train: Poses of the training frames, (M,), M > 0; None where there are none.
-        truth: True poses of the test frames, (N,).
+        truth: True poses of the measured frames, (N,).
         prediction: Predicted poses, (N,); those that are not finite, or farther outside than half
             the extent of the scene, are left out and counted in the title.
         errors: Errors of the predictions, (N,).
         length: Unit of the positions.
+        split: What the measured frames are called beside those of the training.
     """
     about = truth if train is None else train
     right, across = top_down_axes(about)
@@ -101,7 +103,7 @@ def plot_trajectory(
     heights = np.maximum(extent[1:] / max(extent[0], 1e-9), 0.15)
     figure = make_figure(8.0, float(np.clip(1.9 + 6.4 * heights.sum(), 5.2, 12.0)))
     panels = figure.subplots(2, 1, sharex=True, height_ratios=heights + 0.12)
-    name = "" if train is None else "test, "
+    name = "" if train is None else f"{split}, "
     for panel, other in zip(panels, (1, 2), strict=True):
         view = [0, other]
         dots = {"linestyle": "none", "marker": "o", "markeredgewidth": 0}
@@ -126,7 +128,8 @@ def plot_trajectory(
         panel.set_aspect("equal", adjustable="datalim")
         panel.margins(0.06)
         panel.set_ylabel(f"{('across', 'up')[other - 1]} ({length})")
-    _label_trajectory(figure, usable, inside, shades, length, train is not None)
+    frames = "frames" if train is None else f"{split} frames"
+    _label_trajectory(figure, usable, inside, shades, length, frames, train is not None)
     save_figure(figure, path)
 
 
@@ -136,10 +139,11 @@ def _label_trajectory(
     inside: NDArray[np.bool_],
     shades: "PathCollection",
     length: str,
+    frames: str,
     is_trained: bool,
 ) -> None:
     top, side = figure.axes
-    title = f"Camera positions from above: {len(usable)} {'test ' if is_trained else ''}frames"
+    title = f"Camera positions from above: {len(usable)} {frames}"
     if missing := int((~usable).sum()):
         title += f", {missing} without a prediction"
     if far := int((usable & ~inside).sum()):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from posenet.conversion import Trajectory, read_source
+from posenet.conversion.sidecars import NAMES, sidecar
 from posenet.conversion.trajectory import select
 from posenet.datasets.formats import FORMATS
 from posenet.datasets.formats.parsing import natural_order
@@ -73,7 +74,7 @@ def read_truth(
     if split != ALL and parts:
         chosen = split or "test"
         trajectory = _choose(everything, parts[chosen], path, chosen)
-    named = _is_named(trajectory, kind)
+    named = _is_named(trajectory, kind, path)
     if named:  # COLMAP's lines come in no order, and neighbours are drawn together for intervals
         names = trajectory.names
         trajectory = select(
@@ -97,7 +98,7 @@ def read_predictions(path: Path, name: str = "auto") -> PoseSet:
         PosenetError: It cannot be used.
     """
     trajectory, kind = read_source(path, name, finite=False, options=_options("--predictions"))
-    return PoseSet(str(path), trajectory, _is_named(trajectory, kind))
+    return PoseSet(str(path), trajectory, _is_named(trajectory, kind, path))
 
 
 def _split_dataset(
@@ -155,9 +156,9 @@ def _choose(trajectory: Trajectory, chosen: Sequence[int], path: Path, split: st
     return select(trajectory, chosen)
 
 
-def _is_named(trajectory: Trajectory, kind: str) -> bool:
+def _is_named(trajectory: Trajectory, kind: str, path: Path) -> bool:
     """Whether names are more than the numbers that readers give where a format has none."""
-    if kind not in _COUNTED:
+    if kind not in _COUNTED or sidecar(path, NAMES).is_file():
         return True
     counts: dict[str, int] = {}
     for name in trajectory.names:

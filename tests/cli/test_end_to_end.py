@@ -26,6 +26,7 @@ from posenet.datasets.images import read_image
 from posenet.datasets.toy_room import write_toy_room
 from posenet.evaluation.baselines import mean_pose
 from posenet.evaluation.evaluate import MEAN, NEAREST
+from posenet.evaluation.nearest import nearest_training_pose
 from posenet.evaluation.recall import DEFAULT_RECALL
 from posenet.geometry import Pose
 from posenet.models.checkpoint import load_checkpoint
@@ -377,7 +378,7 @@ def test_evaluation_has_the_documented_keys(evaluated):
     }
     flat = {"frames", *errors, *recalls}
     about = {"scene", "split", "checkpoint", "epoch", "intervals_95", "sequences", "baselines"}
-    about |= {"metric", "scene_size", "confidence", "nearest_training_pose"}
+    about |= {"metric", "scene_size", "size_of", "confidence", "nearest_training_pose"}
     assert summary.keys() == flat | about
     assert (summary["scene"], summary["split"]) == ("room", "test")
     assert summary["checkpoint"] == "best.pt"
@@ -421,6 +422,19 @@ def test_baselines_know_all_frames_that_are_not_for_testing(evaluated, room):
     )
     mean = json.loads(evaluated.out)["baselines"][MEAN]
     assert mean["median_translation_m"] == pytest.approx(np.median(distances), rel=1e-9)
+
+
+def test_nearest_training_poses_are_of_frames_that_were_trained_on(evaluated, room):
+    """Not of those that chose the epoch."""
+    train, test = true_poses(room, TRAIN), true_poses(room, TEST)
+    far = nearest_training_pose(*(Pose(*torch_parts(poses)) for poses in (train, test)))
+    found = json.loads(evaluated.out)["nearest_training_pose"]
+    assert found["median_translation_m"] == pytest.approx(np.median(far.distance_m), rel=1e-6)
+    assert found["median_rotation_deg"] == pytest.approx(np.median(far.angle_deg), rel=1e-6)
+
+
+def torch_parts(poses: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(poses[:, :3, :3]), torch.from_numpy(poses[:, :3, 3])
 
 
 def test_evaluation_draws_pictures(trained, evaluated):

@@ -131,7 +131,7 @@ def test_every_pair_of_formats_gives_the_same_figures(ours, theirs, files, by_ha
 def test_a_summary_has_the_keys_of_a_run_where_they_make_sense(files, by_hand):
     found = measure(files["predicted"]["csv"], files["true"]["visloc"])
     measured = {"frames", "intervals_95", "missing", *by_hand}
-    own = {"predictions", "ground_truth", "matched_by", "unknown"}
+    own = {"predictions", "ground_truth", "matched_by", "unknown", "size_of"}
     assert found.keys() == measured | own | {"scene", "split", "metric", "scene_size", "sequences"}
     assert found["intervals_95"].keys() == {"frames", *by_hand}
     assert all(part.keys() == measured for part in found["sequences"].values())

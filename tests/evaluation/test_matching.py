@@ -131,6 +131,20 @@ def test_timestamps_are_compared_within_a_recording():
         match(alone, truth)
 
 
+def test_recordings_match_by_name_also_where_the_truth_is_one():
+    """The other recording's clock may begin at 0 too."""
+    truth = poses(
+        "truth", ["b/000000", "b/000001"], named=False, times=[0.0, 1.0], sequences=["b", "b"]
+    )
+    names, sequences = ["a/000000", "a/000001", "b/000000", "b/000001"], ["a", "a", "b", "b"]
+    times = [0.0, 1.0, 0.0, 1.0]
+    ours = poses("ours", names, named=False, times=times, sequences=sequences)
+    assert match(ours, truth).prediction == {0: 2, 1: 3}
+    alone = poses("truth", ["000000", "000001"], named=False, times=[0.0, 1.0])
+    with pytest.raises(DataError, match=r"ours: expected recordings at different times"):
+        match(ours, alone)
+
+
 def test_names_come_before_timestamps():
     truth = poses("truth", ["x", "y"], times=[0.0, 1.0])
     found = match(poses("ours", ["y", "x"], times=[0.0, 1.0]), truth)

@@ -13,7 +13,6 @@ from posenet.evaluation.metrics import (
     PoseErrors,
     bootstrap_differences,
     bootstrap_intervals,
-    errors_by_name,
     json_ready,
     pose_errors,
     summarise,
@@ -32,10 +31,6 @@ def poses(count: int, seed: int) -> Pose:
 
 def errors(*rows: tuple[float, float]) -> PoseErrors:
     return PoseErrors(*np.array(rows, dtype=np.float64).T)
-
-
-def named(batch: Pose, names: str) -> dict[str, Pose]:
-    return {n: Pose(batch.rotation[i], batch.translation[i]) for i, n in enumerate(names)}
 
 
 def test_pose_errors_agree_with_scipy():
@@ -84,24 +79,6 @@ def test_shapes_and_true_poses_are_checked():
         pose_errors(Pose(good.rotation[:2], good.translation[:2]), good)
     with pytest.raises(DataError, match="true pose 2"):
         pose_errors(good, Pose(good.rotation, good.translation * torch.tensor([[1], [1], [INF]])))
-
-
-def test_errors_by_name_match_names_and_count_the_missing():
-    prediction, truth = poses(4, seed=0), poses(4, seed=1)
-    expected = pose_errors(prediction, truth)
-    shuffled = dict(reversed(named(prediction, "abcd").items()))
-    del shuffled["c"]
-    result = errors_by_name(shuffled, named(truth, "abcd"))
-    for got, want in zip(result, expected, strict=True):
-        np.testing.assert_allclose(got, np.where([0, 0, 1, 0], INF, want), rtol=1e-12)
-
-
-def test_errors_by_name_refuses_unknown_frames():
-    truth = named(poses(2, seed=0), "ab")
-    with pytest.raises(DataError, match="unknown frame 'x'"):
-        errors_by_name({"x": truth["a"]}, truth)
-    with pytest.raises(DataError, match="got none"):
-        errors_by_name({}, {})
 
 
 def test_summarise_by_hand():

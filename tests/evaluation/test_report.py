@@ -102,6 +102,7 @@ def make_source(
         "epoch": 3,
         "metric": metric,
         "scene_size": 4.0,
+        "size_of": "training",
         **measure(errors["network"], sequences),
         "sequences": {
             name: measure(PoseErrors(*(v[mask] for v in errors["network"])), [name] * mask.sum())

@@ -44,13 +44,13 @@ def _training_curves(source: ReportSource) -> str:
     try:
         rows = read_metrics(metrics) if metrics is not None else []
         if not rows:
-            return note("No metrics.csv with epochs lies beside the checkpoint: no training curve.")
+            return note("No metrics.csv with epochs is at hand: no training curve.")
         picture = _file(source, "training_curves.png")
         if picture is not None:
             content = picture.read_bytes()
         else:  # of a training that was stopped
             stream = BytesIO()
-            plot_training_curves(stream, rows)
+            plot_training_curves(stream, rows, unit_of(source.summary))
             content = stream.getvalue()
         return chart(content, f"Errors over {len(rows)} epochs. {_last_errors(source, rows)}")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -104,7 +104,6 @@ def _rounded(value: float, digits: int) -> float:
 
 def render_scene(source: ReportSource) -> str:
     """The canvas and its controls; the script of the page draws it."""
-    known = "Training" if source.summary.get("split") != "train" else "Other frames"
     state = "checked" if source.train is not None else "disabled"
     text = files("posenet.evaluation.report").joinpath("scene.html").read_text(encoding="utf-8")
-    return text.replace("{{known}}", known).replace("{{state}}", state)
+    return text.replace("{{state}}", state)

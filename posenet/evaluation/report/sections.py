@@ -50,7 +50,7 @@ def render_headline(source: ReportSource) -> str:
         size = (
             '<p class="soft">The dataset has a scale of its own: lengths are in its units, and '
             f"relative to its size of {summary['scene_size']:.3g} units, the diagonal of the "
-            "training positions.</p>"
+            f"{summary['size_of']} positions.</p>"
         )
     return (
         f'<p class="verdict">{escape(verdict(summary))}</p><div class="cards">{cards}</div>{size}'

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from posenet.evaluation.recall import recall_keys
+
 NOTHING = "infinite"
 _SPACE = "\u00a0"  # at which no line breaks
 
@@ -53,11 +55,6 @@ def recall_label(key: str) -> str:
     parts = key.removeprefix("recall_").split("_")
     spaced = [re.sub(r"(?<=[\d.])(?=[a-z%])", _SPACE, part) for part in parts]
     return f",{_SPACE}".join(part.replace(f"{_SPACE}deg", "°") for part in spaced)
-
-
-def recall_keys(values: Mapping[str, Any]) -> list[str]:
-    """The recalls of a summary, in its order."""
-    return [key for key in values if key.startswith("recall_")]
 
 
 def median_cells(values: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
