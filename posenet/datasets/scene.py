@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from posenet.config import DataConfig
+from posenet.datasets.cache import CachedImages, Report, cache_images
 from posenet.datasets.formats import Format, find_format
 from posenet.datasets.frame import Frame
-from posenet.datasets.images import CachedImages, Report, cache_images
 from posenet.datasets.orientation import TURN_FILES, Reading
 from posenet.datasets.resampling import common_lens
 from posenet.datasets.splits import Split, split_frames

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posenet.datasets.images import map_in_order
+from posenet.datasets.cache import map_in_order
 from posenet.datasets.resampling import resample_image
 from posenet.errors import CheckpointError, DataError, UsageError
 from posenet.geometry import Distortion, Intrinsics, Pose

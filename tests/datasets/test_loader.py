@@ -10,9 +10,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from posenet.config import AugmentConfig, DataConfig
+from posenet.datasets.cache import CachedImages
 from posenet.datasets.formats.seven_scenes import COLOR_CAMERA
 from posenet.datasets.frame import Frame
-from posenet.datasets.images import CachedImages
 from posenet.datasets.loader import (
     AugmentedDataset,
     Draw,

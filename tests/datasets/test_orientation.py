@@ -7,7 +7,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from posenet.config import DataConfig
-from posenet.datasets.images import cache_images, read_image, read_posed_image
+from posenet.datasets.cache import cache_images
+from posenet.datasets.images import read_image, read_posed_image
 from posenet.datasets.scene import load_scene, read_frames
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
