@@ -419,9 +419,10 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
         _refuse_unused(options, _OF_FILES, "--predictions")
     else:
         _refuse_unused(options, ("root", "same_place", "other_scene"), "RUN")
-    from posenet.evaluation.evaluate import evaluate, format_evaluation
+    from posenet.evaluation.evaluate import evaluate
     from posenet.evaluation.files import evaluate_file
     from posenet.evaluation.metrics import json_ready
+    from posenet.evaluation.summary_table import format_evaluation
 
     if options.predictions is None:
         evaluation = evaluate(

@@ -11,7 +11,8 @@ from typing import Any
 from posenet.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizationConfig
 from posenet.datasets.toy_room import write_toy_room
 from posenet.errors import CheckpointError, DataError
-from posenet.evaluation.evaluate import MEAN, NEAREST, evaluate, format_evaluation
+from posenet.evaluation.evaluate import MEAN, NEAREST, evaluate
+from posenet.evaluation.summary_table import format_evaluation
 from posenet.inference.predict import PredictOptions, run_predict
 from posenet.progress import report_progress, say
 from posenet.staging import require_place

@@ -95,3 +95,29 @@ def run(with_bins):
 def film(tmp_path_factory):
     """Ten frames at ten a second."""
     return write_film(tmp_path_factory.mktemp("film") / "film.mp4")
+
+
+class Webcam:
+    """Stands in for ``cv2.VideoCapture`` of a webcam, with a second between its images."""
+
+    count = 5
+    now = 0.0
+
+    def __init__(self, index):
+        self.index, self.given = index, 0
+
+    def isOpened(self):  # noqa: N802
+        return self.index == 0
+
+    def set(self, *_):
+        return True
+
+    def read(self):
+        self.given += 1
+        Webcam.now += 1.0
+        if self.given > self.count:
+            return False, None
+        return True, frame_of(self.given)[..., ::-1].copy()
+
+    def release(self):
+        pass

@@ -24,7 +24,7 @@ from posenet.inference.smoothing import smooth_poses
 from posenet.models.calibration import Calibration
 from posenet.models.checkpoint import save_checkpoint
 
-from .conftest import CAMERA, DATA, frame_of, picture, write_film
+from .conftest import CAMERA, DATA, Webcam, picture, write_film
 
 
 @pytest.fixture
@@ -388,31 +388,18 @@ def test_every_and_stride_exclude_each_other(predict, film, capsys):
 # --- webcams ----------------------------------------------------------------------------------
 
 
-class Webcam:
-    """Stands in for ``cv2.VideoCapture``: Ctrl-C while its fourth image is on the way."""
-
-    def __init__(self, index):
-        self.index, self.given = index, 0
-
-    def isOpened(self):  # noqa: N802
-        return self.index == 0
-
-    def set(self, *_):
-        return True
+class InterruptedWebcam(Webcam):
+    """Ctrl-C while its fourth image is on the way."""
 
     def read(self):
-        self.given += 1
-        if self.given == 4:
+        if self.given == 3:
             signal.raise_signal(signal.SIGINT)
-        return True, frame_of(self.given)
-
-    def release(self):
-        pass
+        return super().read()
 
 
 @pytest.mark.parametrize("name", ["json", "tum", "colmap"])
 def test_ctrl_c_ends_a_webcam_with_everything_written(name, predict, tmp_path, monkeypatch):
-    monkeypatch.setattr(cv2, "VideoCapture", Webcam)
+    monkeypatch.setattr(cv2, "VideoCapture", InterruptedWebcam)
     output = tmp_path / "out"
     code, _, err = predict(
         "camera:0",
@@ -434,7 +421,7 @@ def test_ctrl_c_ends_a_webcam_with_everything_written(name, predict, tmp_path, m
 
 
 def test_a_webcam_that_does_not_open(predict, monkeypatch):
-    monkeypatch.setattr(cv2, "VideoCapture", Webcam)
+    monkeypatch.setattr(cv2, "VideoCapture", InterruptedWebcam)
     code, out, err = predict("camera:1")
     assert (code, out) == (1, "")
     assert err == (

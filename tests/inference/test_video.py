@@ -12,7 +12,7 @@ from posenet.errors import DataError
 from posenet.inference.photos import Photo, Unreadable
 from posenet.inference.video import Sampling, camera_index, measure_video, read_camera, read_video
 
-from .conftest import frame_of, write_film
+from .conftest import Webcam, frame_of, write_film
 
 
 def frames(path, sampling=Sampling()):  # noqa: B008  # it is immutable
@@ -128,32 +128,6 @@ def test_webcams_have_numbers():
     assert [camera_index(name) for name in ("camera:", "camera:x", "0", "camera", "camera:-1")] == (
         [None] * 5
     )
-
-
-class Webcam:
-    """Stands in for ``cv2.VideoCapture`` of a webcam, with a second between its images."""
-
-    count = 5
-    now = 0.0
-
-    def __init__(self, index):
-        self.index, self.given = index, 0
-
-    def isOpened(self):  # noqa: N802
-        return self.index == 0
-
-    def set(self, *_):
-        return True
-
-    def read(self):
-        self.given += 1
-        Webcam.now += 1.0
-        if self.given > self.count:
-            return False, None
-        return True, frame_of(self.given)[..., ::-1].copy()
-
-    def release(self):
-        pass
 
 
 @pytest.fixture
