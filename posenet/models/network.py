@@ -1,7 +1,7 @@
 """The pose network: backbone, spatial head, rotation and translation. Read it top to bottom."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from posenet.errors import look_up
 from posenet.geometry import REPRESENTATIONS, Pose, mean_rotation
 from posenet.geometry.projection import is_exporting
 from posenet.models.backbones import build_backbone, norm_layers
+from posenet.models.folding import folded
 from posenet.models.novelty import FeatureDensity
 from posenet.models.viewpoints import DECODINGS, ViewpointBins, decode
 
@@ -91,9 +92,13 @@ class PoseNetwork(nn.Module):
         self.backbone = backbone.features.to(memory_format=self.memory_format)
         # The statistics of ImageNet are better than those of 32 neighbouring frames.
         self.frozen_norms = list(norm_layers(self.backbone)) if model.weights != "none" else []
-        for layer in backbone.layers[: round(model.frozen_share * len(backbone.layers))]:
+        count = round(model.frozen_share * len(backbone.layers))
+        for layer in backbone.layers[:count]:
             layer.requires_grad_(False)
             self.frozen_norms.extend(norm_layers(layer))
+        self.trained_layers = backbone.layers[count:]
+        # The backbone as it is passed through; in a tuple, which torch does not look into.
+        self._folded: tuple[nn.Module, ...] = ()
 
         with torch.no_grad():
             probe = torch.zeros(1, 3, data.height, data.width)
@@ -142,6 +147,24 @@ class PoseNetwork(nn.Module):
             norm.eval()
         return self
 
+    def fold_frozen_layers(self) -> None:
+        """Pass images through the frozen layers in less time: their norms become part of them.
+
+        Until weights are loaded or moved; the same poses but for rounding.
+        """
+        if any(True for layer in self.frozen_norms):
+            probe = torch.zeros(1, 3, 64, 64, device=self.pixel_mean.device)
+            self._folded = (folded(self.backbone, probe, self.trained_layers),)
+
+    def _apply(self, *arguments: Any, **keywords: Any) -> "PoseNetwork":
+        self._folded = ()  # what torch moves, or gives another type, is moved without it
+        return super()._apply(*arguments, **keywords)
+
+    def load_state_dict(self, *arguments: Any, **keywords: Any) -> Any:
+        """Load weights."""
+        self._folded = ()
+        return super().load_state_dict(*arguments, **keywords)
+
     def forward(self, image: Tensor) -> Prediction:
         """Poses of images.
 
@@ -172,7 +195,8 @@ class PoseNetwork(nn.Module):
             image: RGB in [0, 1], (B, 3, H, W), of the size the network was made for.
         """
         image = (image - self.pixel_mean) / self.pixel_std
-        features = self.backbone(image.contiguous(memory_format=self.memory_format))
+        backbone = self._folded[0] if self._folded else self.backbone
+        features = backbone(image.contiguous(memory_format=self.memory_format))
         return F.relu(self.norm(self.reduce(features))).flatten(start_dim=1)
 
     def _confidence(self, features: Tensor) -> Confidence:
