@@ -109,9 +109,10 @@ class EfficientNetLite0(nn.Module):
 
     @property
     def layers(self) -> list[nn.Module]:
-        """The parts from the input on: stem, blocks, head."""
-        stem = nn.Sequential(self._conv_stem, self._bn0)
-        return [stem, *self._blocks, nn.Sequential(self._conv_head, self._bn1)]
+        """The parts from the input on; one after the other they are the whole."""
+        stem = nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6(inplace=True))
+        head = nn.Sequential(self._conv_head, self._bn1, nn.ReLU6(inplace=True))
+        return [stem, *self._blocks, head]
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of images."""

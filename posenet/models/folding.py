@@ -5,37 +5,25 @@ one pass over memory less for each.
 """
 
 import copy
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
-def folded(module: nn.Module, probe: Tensor, shared: Iterable[nn.Module] = ()) -> nn.Module:
+def folded(module: nn.Module, probe: Tensor) -> nn.Module:
     """A copy of a module that computes the same, but for rounding, in less time.
 
     Args:
-        module: In evaluation mode, or with norms in it that stay as they are.
+        module: Its norms do not learn.
         probe: An input, by which is seen which norm reads which convolution.
-        shared: Layers that are still trained: they are the same objects in the copy.
 
     Returns:
-        The copy; what is not shared can no longer be trained.
+        The copy, which can no longer be trained.
     """
-    kept = [part for layer in shared for part in layer.modules()]
-    memo = {id(part): part for part in kept}
-    copied = copy.deepcopy(module, memo)
+    copied = copy.deepcopy(module).requires_grad_(False).eval()
     names = {part: name for name, part in copied.named_modules()}
-    untouched = set(kept)
-    learns = {part for part in copied.modules() if part.training}
-    copied.eval()  # the probe must leave no trace in the norms that learn
-    pairs = _pairs(copied, probe)
-    for part in copied.modules():
-        part.training = part in learns
-    for convolution, norm in pairs:
-        if convolution in untouched or norm in untouched or norm in learns:
-            continue
+    for convolution, norm in _pairs(copied, probe):
         weight, bias = fuse_conv_bn_weights(
             *(convolution.weight, convolution.bias),
             *(norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias),
