@@ -210,6 +210,9 @@ class OptimizationConfig:
             that an epoch of a small dataset is as long as one of a room. 0.1 makes an epoch of a
             tenth of the frames, in whole batches, and the next goes on behind it: where a pass
             takes hours, validation and resume.ckpt need not wait for its end.
+        kept_views: Random views of each frame that are made once and kept on the disk, as what the
+            frozen layers make of them (see model.frozen_share); epochs take turns among them. 0
+            makes new ones in every epoch.
         batch_size: Images a step, of all processes together.
         learning_rate: Peak rate of the head.
         backbone_rate: Peak rate of the backbone, as a share of the head's.
@@ -223,6 +226,7 @@ class OptimizationConfig:
 
     epochs: int = 20
     views: float = 0.0
+    kept_views: int = 0
     batch_size: int = 32
     learning_rate: float = 1e-3
     backbone_rate: float = 0.3
@@ -431,6 +435,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "distill.teacher_share": (0, 1),
     "optimization.epochs": (1, _ANY),
     "optimization.views": (0, _ANY),
+    "optimization.kept_views": (0, 10_000),
     "optimization.batch_size": (1, _ANY),
     "optimization.learning_rate": (1e-12, _ANY),
     "optimization.backbone_rate": (0, _ANY),

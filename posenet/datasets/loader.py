@@ -254,6 +254,7 @@ def training_loader(
     views: float,
     seed: int,
     world: World = ALONE,
+    kept: Dataset[Sample] | None = None,
 ) -> DataLoader[Sample]:
     """Shuffled batches of random views; see :class:`SharedBatchSampler`.
 
@@ -266,14 +267,16 @@ def training_loader(
             ``EPOCH_VIEWS`` of all.
         seed: Seed of order and views.
         world: Which of several processes the batches are for.
+        kept: Gives views that were made before, by :class:`Draw`; they are read in this process.
     """
     views = views or max(1, round(EPOCH_VIEWS / len(scene.split.train)))
     sampler = EpochSampler(scene.split.train, seed, views, batch_size)
+    workers = data.workers if kept is None else 0
     return DataLoader(
-        AugmentedDataset(scene, augment),
+        AugmentedDataset(scene, augment) if kept is None else kept,
         batch_sampler=SharedBatchSampler(sampler, batch_size, world),
-        num_workers=data.workers,
-        persistent_workers=data.workers > 0,
+        num_workers=workers,
+        persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 

@@ -149,15 +149,19 @@ class PoseNetwork(nn.Module):
             norm.eval()
         return self
 
+    @property
+    def has_frozen_layers(self) -> bool:
+        """Whether layers of the backbone do not learn."""
+        return len(self._frozen_layers[0]) > 0
+
     def fold_frozen_layers(self) -> None:
         """Pass images through the frozen layers in less time: their norms become part of them.
 
         Until weights are loaded or moved; the same poses but for rounding.
         """
-        (layers,) = self._frozen_layers
-        if len(layers) > 0:
+        if self.has_frozen_layers:
             probe = torch.zeros(1, 3, 64, 64, device=self.pixel_mean.device)
-            self._folded = (folded(layers, probe),)
+            self._folded = (folded(self._frozen_layers[0], probe),)
 
     def _apply(self, *arguments: Any, **keywords: Any) -> "PoseNetwork":
         self._folded = ()  # what torch moves, or gives another type, is moved without it

@@ -48,6 +48,7 @@ class TrainingModule(lightning.LightningModule):
         teacher: A network with the same viewpoint bins to learn from.
         distill: How to learn from it.
         frame_names: What :attr:`Sample.index` counts, to name frames in errors.
+        reads_kept_views: Whether training batches hold what frozen layers made of images.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class TrainingModule(lightning.LightningModule):
         teacher: PoseNetwork | None = None,
         distill: DistillConfig | None = None,
         frame_names: Sequence[str] = (),
+        reads_kept_views: bool = False,
     ) -> None:
         super().__init__()
         if group_size() > 1:
@@ -71,6 +73,7 @@ class TrainingModule(lightning.LightningModule):
         self.seed = seed
         self.distill = distill
         self.frame_names = frame_names
+        self.reads_kept_views = reads_kept_views
         # In a tuple, which torch does not look into: it is neither trained nor kept in checkpoints.
         self._teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
         self.averaged: AveragedModel | None = None
@@ -133,7 +136,10 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Sample, batch_index: int) -> dict[str, Tensor]:
         """Loss and mean errors of one batch."""
-        prediction = self.network(to_float(batch.image))
+        if self.reads_kept_views:
+            prediction = self.network(batch.image.float(), is_past_frozen=True)
+        else:
+            prediction = self.network(to_float(batch.image))
         with torch.no_grad():
             taught = [teacher(to_float(batch.image)).logits for teacher in self._teacher]
         terms = self._loss(prediction, batch.pose, *taught)

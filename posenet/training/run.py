@@ -49,6 +49,7 @@ from posenet.training.callbacks import (
     WriteMetrics,
 )
 from posenet.training.distillation import load_teacher, require_fit_teacher
+from posenet.training.kept_views import keep_views, require_layers_to_keep
 from posenet.training.memory import explain_lack_of_memory
 from posenet.training.module import TrainingModule
 from posenet.training.resume import (
@@ -99,6 +100,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     # Refused before images are decoded.
     on_gpu = _accelerator(config.trainer.accelerator) == "gpu"
     _require_known_rows(config)
+    require_layers_to_keep(config)
     _require_processes(config)
     with process_group(on_gpu) as world:
         share_cores(world, config.trainer.threads)
@@ -152,6 +154,7 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         views = training_poses(scene, config.augment, _VIEWS_TO_BIN, config.seed)
         sizes = network.bins.fit(views, config.model.binning, config.seed)
         say(f"{len(sizes)} viewpoint bins, of {sizes.min():d} to {sizes.max():d} training views")
+    kept = keep_views(network, scene, config, device) if config.optimization.kept_views else None
     loader = training_loader(
         scene,
         config.data,
@@ -160,6 +163,7 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         views=config.optimization.views,
         seed=config.seed,
         world=world,
+        kept=kept,
     )
     _require_statistics(config, loader.batch_sampler.batch_size)
     # Lightning 2.5.3 to 2.6.6 has workers draw the first batches before it sets the epoch (#21938).
@@ -174,6 +178,7 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         teacher.network if teacher is not None else None,
         config.distill,
         [frame.name for frame in scene.frames],
+        kept is not None,
     )
 
     if world.is_main:
