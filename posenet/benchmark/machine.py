@@ -1,0 +1,92 @@
+"""The machine that figures belong to, and the memory that its processes take."""
+
+import gc
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from posenet.version import __version__
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_CAN_CLEAR = os.access(_CLEAR, os.W_OK)  # Linux alone forgets a peak
+_MB = 2**20
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """What figures depend on, beside the settings; ``load`` is that of the last minute.
+
+    Args:
+        device: Where networks run.
+    """
+    return {
+        "posenet": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "device": device.type,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "peak_memory_of": "each part" if _CAN_CLEAR else "all parts so far",
+        "command": sys.argv,
+    }
+
+
+def _cpu_model() -> str:
+    names = Path("/proc/cpuinfo")
+    lines = names.read_text().splitlines() if names.is_file() else []
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(found, platform.processor() or platform.machine())
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[dict[str, float | None]]:
+    """The memory that what is done inside takes, in MB (2**20 bytes), known when it is done.
+
+    ``rss_before_mb`` and ``rss_peak_mb`` are the process's own resident memory, without workers;
+    ``gpu_peak_mb`` is what torch allocates on a GPU. None where the system does not tell.
+
+    Args:
+        device: Whose memory counts beside the process's.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    found: dict[str, float | None] = {"rss_before_mb": _status_mb("VmRSS")}
+    if _CAN_CLEAR:
+        _CLEAR.write_text("5")
+    yield found
+    found["rss_peak_mb"] = _status_mb("VmHWM") if _CAN_CLEAR else _peak_so_far_mb()
+    on_gpu = device.type == "cuda"
+    found["gpu_peak_mb"] = torch.cuda.max_memory_allocated(device) / _MB if on_gpu else None
+
+
+def _status_mb(name: str) -> float | None:
+    if not _STATUS.is_file():
+        return None
+    lines = _STATUS.read_text().splitlines()
+    return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(f"{name}:")), None)
+
+
+def _peak_so_far_mb() -> float | None:
+    if os.name == "nt":
+        return None
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MB
