@@ -60,7 +60,7 @@ def _other_backbone(results: dict[str, Any]) -> str | None:
     step, mine = results["step"], results["settings"]["model"]["backbone"]
     width, height = results["dataset"]["width"], results["dataset"]["height"]
     rows = {
-        name: row["training"]["images_per_s"]
+        name: _rate(row["training"], results)
         for name, row in results["backbones"].items()
         if name.endswith(f" {width}x{height}")
     }
@@ -77,8 +77,14 @@ def _other_backbone(results: dict[str, Any]) -> str | None:
     )
 
 
+def _rate(row: dict[str, float], results: dict[str, Any]) -> float:
+    """Images a second to compare rows by: on a CPU those that others on the machine do not slow."""
+    on_cpu = results["environment"]["device"] == "cpu"
+    return row["cpu_images_per_s" if on_cpu else "images_per_s"]
+
+
 def _larger_batches(results: dict[str, Any]) -> str | None:
-    rows = {int(size): row["images_per_s"] for size, row in results["predict"].items()}
+    rows = {int(size): _rate(row, results) for size, row in results["predict"].items()}
     best, smallest = max(rows, key=rows.__getitem__), min(rows)
     if rows[best] < _MUCH_FASTER * rows[smallest]:
         return None

@@ -117,7 +117,9 @@ def _figures(results: Mapping[str, Any]) -> Iterator[tuple[str, _Figure]]:
     flat = _flat({name: results.get(name) for name in _MEASURED})
     for name, value in flat.items():
         if name.endswith(_ENDS) and _is_positive(value):
-            spread = flat.get(f"{name.rpartition('.')[0]}.spread")
+            parent, _, last = name.rpartition(".")
+            by_cpu = "cpu_" if last.startswith("cpu_") else ""
+            spread = flat.get(f"{parent}.{by_cpu}spread")
             yield name, _Figure(value, spread if _is_positive(spread) else 0.0)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from posenet.benchmark.machine import peak_memory
-from posenet.benchmark.statistics import Effort, batch_figures, median_and_spread, repeat
+from posenet.benchmark.statistics import Effort, Took, batch_figures, median_and_spread, repeat
 from posenet.config import Config
 from posenet.datasets.loader import Sample, training_loader
 from posenet.datasets.scene import Scene
@@ -39,8 +39,8 @@ def time_training(
         effort: How many steps.
 
     Returns:
-        ``batch_ms``, ``images_per_s`` and ``spread`` of whole steps, and of each of ``parts`` its
-        ``median_ms``, ``spread`` and ``share`` of the mean step.
+        :func:`~posenet.benchmark.statistics.batch_figures` of whole steps, and of each of ``parts``
+        its ``median_ms``, ``spread`` and ``share`` of the mean step.
     """
     teacher = load_teacher(config, str(device))
     size = config.optimization.batch_size
@@ -83,9 +83,14 @@ def time_training(
         "steps": len(whole.parts),
         "workers": config.data.workers,
         "precision": whole.precision,
-        **batch_figures(whole.totals, whole.batch_size),
+        **_step_figures(whole),
         "parts": parts,
     }
+
+
+def _step_figures(times: StepTimes) -> dict[str, float]:
+    steps = [Took(wall, cpu) for wall, cpu in zip(times.totals, times.cpu, strict=True)]
+    return batch_figures(steps, times.batch_size)
 
 
 def time_backbone(
@@ -100,8 +105,7 @@ def time_backbone(
         effort: How many steps and predictions.
 
     Returns:
-        ``parameters``; ``batch_ms``, ``images_per_s`` and ``spread`` of ``training`` and of
-        ``prediction``; and the ``memory`` of both.
+        ``parameters``, the figures of ``training`` and of ``prediction``, the ``memory`` of both.
     """
     size = config.optimization.batch_size
     with peak_memory(device) as memory:
@@ -115,11 +119,12 @@ def time_backbone(
             split=False,
         )
         localizer = localizer_of(config, scene, network, device)
-        prediction = time_prediction(localizer, size, effort)
+        few = effort._replace(least=effort.backbone_steps, seconds=0.0)
+        prediction = time_prediction(localizer, size, few)
     return {
         "batch_size": size,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "training": batch_figures(steps.totals, size),
+        "training": _step_figures(steps),
         "prediction": prediction,
         "memory": memory,
     }
@@ -151,18 +156,18 @@ def time_prediction(localizer: Localizer, batch_size: int, effort: Effort) -> di
         effort: How many times.
 
     Returns:
-        ``p50_ms`` and ``p95_ms`` of a batch, of so many ``repeats``, ``images_per_s`` by the
-        median, and the ``spread``.
+        ``p50_ms`` and ``p95_ms`` of a batch, of so many ``repeats``, and the other figures of
+        :func:`~posenet.benchmark.statistics.batch_figures`.
     """
     data = localizer.checkpoint.config.data
     size = (batch_size, data.height, data.width, 3)
     images = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
-    seconds = repeat(lambda: localizer.predict_batch(images), effort)
-    figures = batch_figures(seconds, batch_size)
+    times = repeat(lambda: localizer.predict_batch(images), effort)
+    figures = batch_figures(times, batch_size)
     return {
         "p50_ms": figures.pop("batch_ms"),
-        "p95_ms": 1e3 * float(np.quantile(seconds, 0.95)),
-        "repeats": len(seconds),
+        "p95_ms": 1e3 * float(np.quantile([took.wall for took in times], 0.95)),
+        "repeats": len(times),
         **figures,
     }
 

@@ -43,8 +43,7 @@ def _show_loader(results: dict[str, Any]) -> None:
         [
             [
                 name,
-                _whole(row["images_per_s"]),
-                _whole(row["cpu_images_per_s"]),
+                *_rates(row),
                 f"{row['batch_ms']:.1f}",
                 f"{row['spread']:.0%}",
             ]
@@ -60,25 +59,25 @@ def _show_step(results: dict[str, Any]) -> None:
         for name, part in step["parts"].items()
     ]
     rows.append(["whole", f"{step['batch_ms']:.1f}", f"{step['spread']:.0%}", ""])
-    show_table(
-        f"Training step: {model['backbone']}, {step['batch_size']} images of "
-        f"{data['width']}x{data['height']}, {step['workers']} workers, {step['precision']}: "
-        f"{step['images_per_s']:.1f} images/s",
-        ["", "ms (median)", "spread", "share"],
-        rows,
+    rows.append(["whole, CPU", f"{step['cpu_batch_ms']:.1f}", f"{step['cpu_spread']:.0%}", ""])
+    show_table("Training step", ["", "ms (median)", "spread", "share"], rows)
+    print(
+        f"{step['images_per_s']:.1f} images/s: {model['backbone']}, {step['batch_size']} images of "
+        f"{data['width']}x{data['height']} a step, data.workers {step['workers']}, "
+        f"{step['precision']}\n"
     )
 
 
 def _show_predict(results: dict[str, Any]) -> None:
     show_table(
-        f"Prediction: {results['settings']['model']['backbone']}, from bytes to poses",
-        ["images at a time", "p50 ms", "p95 ms", "images/s"],
+        "Prediction, from bytes to poses",
+        ["images at a time", "p50 ms", "p95 ms", "images/s", "by CPU time"],
         [
             [
                 size,
                 f"{row['p50_ms']:.1f}",
                 f"{row['p95_ms']:.1f}",
-                f"{row['images_per_s']:.1f}",
+                *_rates(row),
             ]
             for size, row in results["predict"].items()
         ],
@@ -88,18 +87,30 @@ def _show_predict(results: dict[str, Any]) -> None:
 def _show_backbones(results: dict[str, Any]) -> None:
     show_table(
         f"Backbones, batches of {results['step']['batch_size']} from memory",
-        ["", "million weights", "training images/s", "prediction images/s", "peak MB"],
+        [
+            "",
+            "million weights",
+            "training images/s",
+            "by CPU time",
+            "prediction images/s",
+            "by CPU time",
+            "peak MB",
+        ],
         [
             [
                 name,
                 f"{row['parameters'] / 1e6:.1f}",
-                f"{row['training']['images_per_s']:.1f}",
-                f"{row['prediction']['images_per_s']:.1f}",
+                *_rates(row["training"]),
+                *_rates(row["prediction"]),
                 _whole(row["memory"]["gpu_peak_mb"] or row["memory"]["rss_peak_mb"]),
             ]
             for name, row in results["backbones"].items()
         ],
     )
+
+
+def _rates(row: dict[str, float]) -> list[str]:
+    return [f"{row[name]:.1f}" for name in ("images_per_s", "cpu_images_per_s")]
 
 
 def _show_against(against: dict[str, Any]) -> None:

@@ -39,11 +39,13 @@ class StepTimes(NamedTuple):
 
     Attributes:
         parts: Seconds by part of each step, which they add up to; see :data:`PARTS`.
+        cpu: CPU seconds of each step, of all threads of this process.
         batch_size: Images a step.
         precision: As Lightning names it.
     """
 
     parts: list[dict[str, float]]
+    cpu: list[float]
     batch_size: int
     precision: str
 
@@ -138,7 +140,9 @@ def time_steps(
     )
     with explain_lack_of_memory(config):
         _fit(trainer, module, _Timed(batches, module), None, None)
-    return StepTimes(module.steps[warm_up:], module.batch_size, precision)
+    return StepTimes(
+        module.steps[warm_up:], module.cpu_seconds[warm_up:], module.batch_size, precision
+    )
 
 
 class _Timed:
@@ -182,11 +186,13 @@ class _TimedModule(TrainingModule):
         self.split = split
         self.batch_size = 0
         self.steps: list[dict[str, float]] = []
+        self.cpu_seconds: list[float] = []
         self._begin_step()
         self._last = time.perf_counter()
 
     def _begin_step(self) -> None:
         self._step = dict.fromkeys(PARTS, 0.0)
+        self._cpu = time.process_time()
 
     def lap(self, part: str, *, ends_step: bool = False) -> None:
         """Count the time since the last lap for a part of the step."""
@@ -229,4 +235,5 @@ class _TimedModule(TrainingModule):
         super().on_train_batch_end(*words)
         self.lap("average", ends_step=True)
         self.steps.append(self._step)
+        self.cpu_seconds.append(time.process_time() - self._cpu)
         self._begin_step()
