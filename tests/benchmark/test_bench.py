@@ -2,11 +2,13 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from posenet.benchmark.run import BenchOptions, run_benchmark
 from posenet.cli import main
+from posenet.models.backbones import BACKBONES
 from posenet.training.timing import PARTS
 
 from .conftest import SMALL
@@ -145,3 +147,28 @@ def test_bad_usage_is_one_line_before_anything_is_measured(
     assert out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
     assert (tmp_path / "other.json").read_text() == "{}"
+
+
+def test_every_backbone_is_measured_where_none_is_named(config, monkeypatch):
+    """Their figures are another test's: eight networks take their time."""
+    rates = {"images_per_s": 1.0, "cpu_images_per_s": 1.0}
+    monkeypatch.setattr(
+        "posenet.benchmark.run.time_backbone",
+        lambda config, *_: {
+            "backbone": config.model.backbone,
+            "size": (config.data.width, config.data.height),
+            "training": rates,
+        },
+    )
+    found = run_benchmark(config, BenchOptions(batches=[1], quick=True))["backbones"]
+    assert [row["backbone"] for row in found.values()] == list(BACKBONES)
+    assert {row["size"] for row in found.values()} == {(64, 48)}
+
+
+def test_the_page_names_what_is_in_the_file(written):
+    page = (Path(__file__).parents[2] / "docs" / "bench.md").read_text()
+    found = json.loads(written.read_text())
+    names = [*found, *PARTS, *found["environment"], "against"]
+    for section in ("reference", "step", "predict", "memory"):
+        names += [name.rpartition(".")[2] for name, _ in figures(found[section])]
+    assert {name for name in names if f"`{name}`" not in page} == set()
