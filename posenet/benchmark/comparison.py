@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from posenet.config import Config, config_to_dict
 from posenet.errors import DataError
 
 FORMAT = 1
@@ -81,7 +82,8 @@ def compare_results(now: dict[str, Any], before: dict[str, Any]) -> dict[str, An
 
 def _settings(results: Mapping[str, Any]) -> dict[str, Any]:
     more = {name: results[name] for name in ("effort", "dataset")}
-    return _flat({**results["settings"], **more})
+    # What an earlier version did not have, it did as the defaults do.
+    return {**_flat(config_to_dict(Config())), **_flat({**results["settings"], **more})}
 
 
 def _warnings(

@@ -29,6 +29,8 @@ from posenet.datasets.toy_room import write_toy_room
 from posenet.errors import UsageError, look_up
 from posenet.models.backbones import BACKBONES
 from posenet.models.checkpoint import whole_file
+from posenet.process_group import share_cores
+from posenet.processes import ALONE
 from posenet.progress import make_bar, report_progress, say
 from posenet.staging import refused_writing, require_place
 from posenet.training.timing import require_usable, untrained_network
@@ -79,6 +81,9 @@ def run_benchmark(config: Config, options: BenchOptions) -> dict[str, Any]:
     device = require_usable(config)
     before = None if options.against is None else read_results(options.against)
     effort = QUICK if options.quick else Effort()
+    share_cores(ALONE, config.trainer.threads)
+    if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
+        say("trainer.devices and num_nodes: one process is measured, whatever they say")
     machine = describe_machine(device)
     if machine["load"] is not None and machine["load"] > _BUSY * machine["cores"]:
         say(

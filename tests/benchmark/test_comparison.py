@@ -106,6 +106,14 @@ def test_another_machine_and_other_settings_are_warned_of(results):
     assert "0.50 times as long" in warnings[-1]
 
 
+def test_a_setting_that_the_earlier_version_did_not_have_was_its_default(results):
+    before = copy.deepcopy(results)
+    del before["settings"]["trainer"]["precision"]
+    assert compare_results(results, before)["warnings"] == []
+    results["settings"]["trainer"]["precision"] = "bf16"
+    assert compare_results(results, before)["settings"] == {"trainer.precision": ["auto", "bf16"]}
+
+
 def test_figures_of_nothing_are_not_divided_by(results):
     before = copy.deepcopy(results)
     before["step"]["batch_ms"] = 0.0
