@@ -40,7 +40,7 @@ def time_training(
 
     Returns:
         :func:`~posenet.benchmark.statistics.batch_figures` of whole steps, and of each of ``parts``
-        its ``median_ms``, ``spread`` and ``share`` of the mean step.
+        its ``median_ms`` and ``spread``, the same by CPU time, and its ``share`` of the mean step.
     """
     teacher = load_teacher(config, str(device))
     size = config.optimization.batch_size
@@ -71,16 +71,10 @@ def time_training(
     split = measure(split=True)
     # Waiting for a GPU between the parts makes the whole slower than it is.
     whole = measure(split=False) if device.type != "cpu" else split
-    mean = sum(split.totals) / len(split.totals)
-    parts = {}
-    for part in PARTS:
-        seconds = [step[part] for step in split.parts]
-        middle, spread = median_and_spread(seconds)
-        share = sum(seconds) / len(seconds) / mean
-        parts[part] = {"median_ms": 1e3 * middle, "spread": spread, "share": share}
+    parts = {part: _part_figures(split, part) for part in PARTS}
     return {
         "batch_size": whole.batch_size,
-        "steps": len(whole.parts),
+        "steps": len(whole.wall),
         "workers": config.data.workers,
         "precision": whole.precision,
         **_step_figures(whole),
@@ -89,8 +83,18 @@ def time_training(
 
 
 def _step_figures(times: StepTimes) -> dict[str, float]:
-    steps = [Took(wall, cpu) for wall, cpu in zip(times.totals, times.cpu, strict=True)]
-    return batch_figures(steps, times.batch_size)
+    steps = zip(times.wall, times.cpu, strict=True)
+    took = [Took(sum(wall.values()), sum(cpu.values())) for wall, cpu in steps]
+    return batch_figures(took, times.batch_size)
+
+
+def _part_figures(times: StepTimes, part: str) -> dict[str, float]:
+    figures = {}
+    for name, steps in (("", times.wall), ("cpu_", times.cpu)):
+        middle, spread = median_and_spread([step[part] for step in steps])
+        figures[f"{name}median_ms"], figures[f"{name}spread"] = 1e3 * middle, spread
+    whole = sum(sum(step.values()) for step in times.wall)
+    return {**figures, "share": sum(step[part] for step in times.wall) / whole}
 
 
 def time_backbone(

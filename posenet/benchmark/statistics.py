@@ -22,7 +22,7 @@ class Effort(NamedTuple):
         seconds: How long to predict before there are the most.
     """
 
-    batches: int = 8
+    batches: int = 20
     steps: int = 20
     backbone_steps: int = 3
     warm_up: int = 2

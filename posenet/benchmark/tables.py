@@ -55,12 +55,11 @@ def _show_loader(results: dict[str, Any]) -> None:
 def _show_step(results: dict[str, Any]) -> None:
     step, model, data = results["step"], results["settings"]["model"], results["dataset"]
     rows = [
-        [name, f"{part['median_ms']:.1f}", f"{part['spread']:.0%}", f"{part['share']:.0%}"]
+        [name, *_times(part, "median_ms"), f"{part['share']:.0%}"]
         for name, part in step["parts"].items()
     ]
-    rows.append(["whole", f"{step['batch_ms']:.1f}", f"{step['spread']:.0%}", ""])
-    rows.append(["whole, CPU", f"{step['cpu_batch_ms']:.1f}", f"{step['cpu_spread']:.0%}", ""])
-    show_table("Training step", ["", "ms (median)", "spread", "share"], rows)
+    rows.append(["whole", *_times(step, "batch_ms"), ""])
+    show_table("Training step", ["", "ms", "spread", "CPU ms", "spread", "share"], rows)
     print(
         f"{step['images_per_s']:.1f} images/s: {model['backbone']}, {step['batch_size']} images of "
         f"{data['width']}x{data['height']} a step, data.workers {step['workers']}, "
@@ -107,6 +106,11 @@ def _show_backbones(results: dict[str, Any]) -> None:
             for name, row in results["backbones"].items()
         ],
     )
+
+
+def _times(row: dict[str, float], name: str) -> list[str]:
+    pairs = ((row[f"{by}{name}"], row[f"{by}spread"]) for by in ("", "cpu_"))
+    return [cell for ms, spread in pairs for cell in (f"{ms:.1f}", f"{spread:.0%}")]
 
 
 def _rates(row: dict[str, float]) -> list[str]:

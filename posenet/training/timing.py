@@ -34,25 +34,24 @@ PARTS = ("load", "forward", "loss", "backward", "optimizer", "average", "rest")
 Batches = Sequence[Sample] | DataLoader[Sample]
 
 
+Parts = dict[str, float]  # seconds by part
+
+
 class StepTimes(NamedTuple):
-    """Seconds of training steps, after those of the warm-up.
+    """Training steps, after those of the warm-up.
 
     Attributes:
-        parts: Seconds by part of each step, which they add up to; see :data:`PARTS`.
-        cpu: CPU seconds of each step, of all threads of this process.
+        wall: Seconds by the clock of the parts of each step, which they add up to; see
+            :data:`PARTS`.
+        cpu: CPU seconds likewise, of all threads of this process.
         batch_size: Images a step.
         precision: As Lightning names it.
     """
 
-    parts: list[dict[str, float]]
-    cpu: list[float]
+    wall: list[Parts]
+    cpu: list[Parts]
     batch_size: int
     precision: str
-
-    @property
-    def totals(self) -> list[float]:
-        """Seconds of whole steps."""
-        return [sum(step.values()) for step in self.parts]
 
 
 def require_usable(config: Config) -> torch.device:
@@ -141,7 +140,7 @@ def time_steps(
     with explain_lack_of_memory(config):
         _fit(trainer, module, _Timed(batches, module), None, None)
     return StepTimes(
-        module.steps[warm_up:], module.cpu_seconds[warm_up:], module.batch_size, precision
+        module.wall[warm_up:], module.cpu_seconds[warm_up:], module.batch_size, precision
     )
 
 
@@ -185,14 +184,13 @@ class _TimedModule(TrainingModule):
         )
         self.split = split
         self.batch_size = 0
-        self.steps: list[dict[str, float]] = []
-        self.cpu_seconds: list[float] = []
+        self.wall: list[Parts] = []
+        self.cpu_seconds: list[Parts] = []
         self._begin_step()
-        self._last = time.perf_counter()
+        self._last = time.perf_counter(), time.process_time()
 
     def _begin_step(self) -> None:
-        self._step = dict.fromkeys(PARTS, 0.0)
-        self._cpu = time.process_time()
+        self._step = dict.fromkeys(PARTS, 0.0), dict.fromkeys(PARTS, 0.0)
 
     def lap(self, part: str, *, ends_step: bool = False) -> None:
         """Count the time since the last lap for a part of the step."""
@@ -202,8 +200,9 @@ class _TimedModule(TrainingModule):
             part = "rest"
         if self.device.type != "cpu":
             torch.accelerator.synchronize()
-        now = time.perf_counter()
-        self._step[part] += now - self._last
+        now = time.perf_counter(), time.process_time()
+        for parts, end, start in zip(self._step, now, self._last, strict=True):
+            parts[part] += end - start
         self._last = now
 
     def on_fit_start(self) -> None:
@@ -234,6 +233,6 @@ class _TimedModule(TrainingModule):
         self.lap("optimizer")
         super().on_train_batch_end(*words)
         self.lap("average", ends_step=True)
-        self.steps.append(self._step)
-        self.cpu_seconds.append(time.process_time() - self._cpu)
+        for steps, parts in zip((self.wall, self.cpu_seconds), self._step, strict=True):
+            steps.append(parts)
         self._begin_step()

@@ -61,8 +61,11 @@ def test_a_benchmark_against_itself_says_nothing(results):
 
 def test_half_the_time_is_a_ratio_of_a_half(results):
     before = copy.deepcopy(results)
-    results["step"]["batch_ms"] /= 2
-    results["loader"]["augmented"]["batch_ms"] *= 3
+    for by in ("", "cpu_"):
+        results["step"][f"{by}batch_ms"] /= 2
+        results["loader"]["augmented"][f"{by}batch_ms"] *= 3
+    results["predict"]["1"]["batch_ms"] *= 2  # others used the machine
+    results["predict"]["8"]["cpu_batch_ms"] *= 1.2
     results["memory"]["step"]["rss_peak_mb"] += 900.0
     found = compare_results(results, before)
     told = {
@@ -72,7 +75,11 @@ def test_half_the_time_is_a_ratio_of_a_half(results):
     }
     assert told == {
         "step.batch_ms": (0.5, "better"),
+        "step.cpu_batch_ms": (0.5, "better"),
         "loader.augmented.batch_ms": (3.0, "worse"),
+        "loader.augmented.cpu_batch_ms": (3.0, "worse"),
+        "predict.1.batch_ms": (2.0, "worse, by the clock only"),
+        "predict.8.cpu_batch_ms": (1.2, "worse"),
         "memory.step.rss_peak_mb": (2.0, "worse"),
     }
     assert found["warnings"] == []
@@ -83,8 +90,17 @@ def test_a_ratio_within_the_spread_of_either_is_not_believed(spread, verdict, re
     before = copy.deepcopy(results)
     results["step"]["batch_ms"] *= 0.8
     before["step"]["spread"] = spread
+    results["step"]["cpu_batch_ms"] *= 0.8
     found = compare_results(results, before)["ratios"]["step.batch_ms"]
     assert (found["verdict"], found["spread"]) == (verdict, max(spread, 0.02))
+
+
+def test_on_a_gpu_the_clock_is_right(results):
+    before = copy.deepcopy(results)
+    for part in (results, before):
+        part["environment"]["device"] = "cuda"
+    results["step"]["batch_ms"] *= 0.8
+    assert compare_results(results, before)["ratios"]["step.batch_ms"]["verdict"] == "better"
 
 
 def test_another_machine_and_other_settings_are_warned_of(results):
