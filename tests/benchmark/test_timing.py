@@ -72,14 +72,13 @@ def test_a_part_that_is_slow_is_the_one_that_is_named(part, config, scene, batch
             }[part],
             monkeypatch,
         )
-    times = time_steps(config, network, batches, steps=2, warm_up=1, split=True)
-    assert len(times.wall) == len(times.cpu) == 2
-    for wall, cpu in zip(times.wall, times.cpu, strict=True):
-        assert set(wall) == set(cpu) == set(PARTS)
-        assert min(*wall.values(), *cpu.values()) >= 0.0
-        assert wall[part] >= SLOW_S
-        assert wall[part] == max(wall.values())
-        assert cpu[part] < wall[part]  # sleep costs none
+    times = time_steps(config, network, batches, steps=3, warm_up=1, split=True)
+    assert len(times.wall) == len(times.cpu) == 3
+    # Any single step may have met others on the machine.
+    wall, cpu = ({p: min(step[p] for step in steps) for p in PARTS} for steps in times[:2])
+    assert min(*wall.values(), *cpu.values()) >= 0.0
+    assert [name for name in PARTS if wall[name] >= SLOW_S] == [part]
+    assert cpu[part] < wall[part]  # sleep costs none
 
 
 @pytest.mark.parametrize("split", [True, False])
