@@ -4,6 +4,7 @@ import gc
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,13 @@ from posenet.processes import count_cores
 from posenet.version import __version__
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_ALL_CORES = Path("/proc/stat")
 _CAN_CLEAR = os.access(_CLEAR, os.W_OK)  # Linux alone forgets a peak
 _MB = 2**20
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """What figures depend on, beside the settings; ``load`` is that of the last minute.
+    """What figures depend on, beside the settings.
 
     Args:
         device: Where networks run.
@@ -33,7 +35,6 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": count_cores(),
         "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "device": device.type,
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "peak_memory_of": "each part" if _CAN_CLEAR else "all parts so far",
@@ -46,6 +47,36 @@ def _cpu_model() -> str:
     lines = names.read_text().splitlines() if names.is_file() else []
     found = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(found, platform.processor() or platform.machine())
+
+
+@contextmanager
+def watch_others() -> Iterator[dict[str, float | None]]:
+    """The share of this machine's cores that others use meanwhile, known when it is over.
+
+    ``used_by_others`` is in [0, 1]: what other processes, and other guests of the hardware under
+    it, take. None where the system does not tell (all but Linux).
+    """
+    found: dict[str, float | None] = {"used_by_others": None}
+    wall, busy, own = time.perf_counter(), _busy_seconds(), _own_seconds()
+    yield found
+    if busy is not None:
+        others = _busy_seconds() - busy - (_own_seconds() - own)
+        share = others / (time.perf_counter() - wall) / (os.cpu_count() or 1)
+        found["used_by_others"] = min(1.0, max(0.0, share))
+
+
+def _busy_seconds() -> float | None:
+    """Seconds that all cores have worked since they were switched on."""
+    if not _ALL_CORES.is_file():
+        return None
+    ticks = [int(word) for word in _ALL_CORES.read_text().split("\n", 1)[0].split()[1:]]
+    user, nice, system, _, _, interrupts, soft_interrupts, stolen = ticks[:8]
+    return (user + nice + system + interrupts + soft_interrupts + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    """CPU time of this process and of its workers that have ended."""
+    return sum(os.times()[:4])
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 
 from posenet.benchmark.advice import advise
-from posenet.benchmark.comparison import FORMAT, compare_results, read_results
+from posenet.benchmark.comparison import FORMAT, compare_results, is_busy, read_results
 from posenet.benchmark.loading import time_loader
-from posenet.benchmark.machine import describe_machine, peak_memory
+from posenet.benchmark.machine import describe_machine, peak_memory, watch_others
 from posenet.benchmark.networks import (
     Size,
     localizer_of,
@@ -36,7 +36,6 @@ from posenet.staging import refused_writing, require_place
 from posenet.training.timing import require_usable, untrained_network
 
 BATCHES = (1, 8, 32)
-_BUSY = 0.5  # load for each core
 
 
 class BenchOptions(NamedTuple):
@@ -85,11 +84,6 @@ def run_benchmark(config: Config, options: BenchOptions) -> dict[str, Any]:
     if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
         say("trainer.devices and num_nodes: one process is measured, whatever they say")
     machine = describe_machine(device)
-    if machine["load"] is not None and machine["load"] > _BUSY * machine["cores"]:
-        say(
-            f"this machine is busy (load {machine['load']:.1f} on {machine['cores']} cores): "
-            "figures by the clock say little until it has nothing else to do"
-        )
     with _dataset(config, options) as (ours, toy):
         ours = replace(ours, data=resolve_data(ours.data))
         data = ours.data
@@ -104,9 +98,11 @@ def run_benchmark(config: Config, options: BenchOptions) -> dict[str, Any]:
         wants_depth = ours.augment.depth_share > 0 or ours.augment.fill_from > 0
         with report_progress("decoding images") as report:
             scene = load_scene(data, with_depth=wants_depth, report=report)
+        with watch_others() as others:
+            measured = _measure(ours, scene, device, networks, options.batches, effort)
         results = {
             "format": FORMAT,
-            "environment": machine,
+            "environment": {**machine, **others},
             "settings": config_to_dict(config),
             "effort": {"quick": options.quick, **effort._asdict()},
             "dataset": {
@@ -115,8 +111,13 @@ def run_benchmark(config: Config, options: BenchOptions) -> dict[str, Any]:
                 "width": data.width,
                 "height": data.height,
             },
-            **_measure(ours, scene, device, networks, options.batches, effort),
+            **measured,
         }
+    if is_busy(results):
+        say(
+            f"others used {others['used_by_others']:.0%} of this machine's cores meanwhile: "
+            "figures by the clock say little, and those by CPU time are rough"
+        )
     results["advice"] = advise(results)
     if before is not None:
         results["against"] = {"file": str(options.against), **compare_results(results, before)}

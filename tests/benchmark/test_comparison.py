@@ -2,6 +2,10 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,7 @@ import torch
 
 from posenet.benchmark.advice import advise
 from posenet.benchmark.comparison import compare_results, read_results
-from posenet.benchmark.machine import describe_machine, peak_memory
+from posenet.benchmark.machine import describe_machine, peak_memory, watch_others
 from posenet.config import Config, config_to_dict
 from posenet.errors import DataError
 
@@ -93,6 +97,19 @@ def test_a_ratio_within_the_spread_of_either_is_not_believed(spread, verdict, re
     results["step"]["cpu_batch_ms"] *= 0.8
     found = compare_results(results, before)["ratios"]["step.batch_ms"]
     assert (found["verdict"], found["spread"]) == (verdict, max(spread, 0.02))
+
+
+def test_a_machine_that_others_use_is_believed_less(results):
+    before = copy.deepcopy(results)
+    for by in ("", "cpu_"):
+        results["step"][f"{by}batch_ms"] *= 1.2
+        results["loader"]["augmented"][f"{by}batch_ms"] *= 1.4
+    before["environment"]["used_by_others"] = 0.5
+    found = compare_results(results, before)
+    assert found["ratios"]["step.cpu_batch_ms"]["verdict"] == "unclear"
+    assert found["ratios"]["loader.augmented.cpu_batch_ms"]["verdict"] == "worse"
+    [warning] = found["warnings"]
+    assert "others used the machine" in warning
 
 
 def test_on_a_gpu_the_clock_is_right(results):
@@ -206,6 +223,17 @@ def test_what_is_slow_is_told_with_its_cure(changes, words, results):
         set_in(results, path, new)
     [line] = advise(results)
     assert words in line
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells what others use")
+def test_what_other_processes_use_is_seen():
+    code = "import time; end = time.time() + 1.5\nwhile time.time() < end: pass"
+    with watch_others() as found:
+        others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+        time.sleep(1.0)
+    for other in others:
+        other.wait()
+    assert 0.25 / os.cpu_count() < found["used_by_others"] <= 1.0
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak")
