@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from posenet.benchmark.machine import peak_memory
-from posenet.benchmark.statistics import Effort, Took, batch_figures, median_and_spread, repeat
+from posenet.benchmark.statistics import Effort, Took, batch_figures, repeat, time_figures
 from posenet.config import Config
 from posenet.datasets.loader import Sample, training_loader
 from posenet.datasets.scene import Scene
@@ -89,12 +89,13 @@ def _step_figures(times: StepTimes) -> dict[str, float]:
 
 
 def _part_figures(times: StepTimes, part: str) -> dict[str, float]:
-    figures = {}
-    for name, steps in (("", times.wall), ("cpu_", times.cpu)):
-        middle, spread = median_and_spread([step[part] for step in steps])
-        figures[f"{name}median_ms"], figures[f"{name}spread"] = 1e3 * middle, spread
+    pairs = zip(times.wall, times.cpu, strict=True)
+    took = [Took(wall[part], cpu[part]) for wall, cpu in pairs]
     whole = sum(sum(step.values()) for step in times.wall)
-    return {**figures, "share": sum(step[part] for step in times.wall) / whole}
+    return {
+        **time_figures(took, "median_ms"),
+        "share": sum(step[part] for step in times.wall) / whole,
+    }
 
 
 def time_backbone(

@@ -22,7 +22,7 @@ from posenet.benchmark.networks import (
     time_training,
     with_backbone,
 )
-from posenet.benchmark.statistics import QUICK, Effort, median_and_spread, time_reference
+from posenet.benchmark.statistics import QUICK, Effort, time_figures, time_reference
 from posenet.config import RANGES, Config, DataConfig, config_to_dict
 from posenet.datasets.scene import Scene, load_scene, resolve_data
 from posenet.datasets.toy_room import write_toy_room
@@ -166,9 +166,8 @@ def _measure(
             backbones[name] = time_backbone(other, scene, device, effort)
             bar.advance(task)
     reference += time_reference()
-    middle, spread = median_and_spread([took.wall for took in reference])
     return {
-        "reference": {"matmul_ms": 1e3 * middle, "spread": spread},
+        "reference": time_figures(reference, "matmul_ms"),
         "loader": loader,
         "step": step,
         "predict": predict,

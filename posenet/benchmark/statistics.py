@@ -79,12 +79,18 @@ def batch_figures(times: Sequence[Took], images: int) -> dict[str, float]:
         times: Of each batch.
         images: In a batch.
     """
+    figures = time_figures(times, "batch_ms")
+    for by in ("", "cpu_"):
+        figures[f"{by}images_per_s"] = 1e3 * images / figures[f"{by}batch_ms"]
+    return figures
+
+
+def time_figures(times: Sequence[Took], name: str) -> dict[str, float]:
+    """The median under a name, in ms, and its ``spread``; by CPU time with ``cpu_``."""
     figures = {}
-    for name, seconds in zip(("", "cpu_"), zip(*times, strict=True), strict=True):
+    for by, seconds in zip(("", "cpu_"), zip(*times, strict=True), strict=True):
         middle, spread = median_and_spread(seconds)
-        figures[f"{name}batch_ms"] = 1e3 * middle
-        figures[f"{name}images_per_s"] = images / middle
-        figures[f"{name}spread"] = spread
+        figures[f"{by}{name}"], figures[f"{by}spread"] = 1e3 * middle, spread
     return figures
 
 
