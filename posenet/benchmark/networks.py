@@ -77,6 +77,7 @@ def time_training(
         "steps": len(whole.wall),
         "workers": config.data.workers,
         "precision": whole.precision,
+        "first_step_s": split.first,
         **_step_figures(whole),
         "parts": parts,
     }
@@ -123,7 +124,8 @@ def time_backbone(
             warm_up=effort.warm_up,
             split=False,
         )
-        localizer = localizer_of(config, scene, network, device)
+        # Prediction does not compile, so another network predicts.
+        localizer = localizer_of(config, scene, untrained_network(config, scene), device)
         few = effort._replace(least=effort.backbone_steps, seconds=0.0)
         prediction = time_prediction(localizer, size, few)
     return {

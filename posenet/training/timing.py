@@ -14,6 +14,7 @@ from posenet.datasets.loader import Sample, training_poses
 from posenet.datasets.scene import Scene
 from posenet.geometry import Pose
 from posenet.models.network import PoseNetwork
+from posenet.training.compiling import compiled
 from posenet.training.memory import explain_lack_of_memory
 from posenet.training.module import TrainingModule
 from posenet.training.run import (
@@ -44,12 +45,15 @@ class StepTimes(NamedTuple):
         wall: Seconds by the clock of the parts of each step, which they add up to; see
             :data:`PARTS`.
         cpu: CPU seconds likewise, of all threads of this process.
+        first: Seconds by the clock of the first step, which does not count: what is compiled is
+            compiled there.
         batch_size: Images a step.
         precision: As Lightning names it.
     """
 
     wall: list[Parts]
     cpu: list[Parts]
+    first: float
     batch_size: int
     precision: str
 
@@ -137,10 +141,14 @@ def time_steps(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    with explain_lack_of_memory(config):
+    with explain_lack_of_memory(config), compiled(network, config):
         _fit(trainer, module, _Timed(batches, module), None, None)
     return StepTimes(
-        module.wall[warm_up:], module.cpu_seconds[warm_up:], module.batch_size, precision
+        wall=module.wall[warm_up:],
+        cpu=module.cpu_seconds[warm_up:],
+        first=sum(module.wall[0].values()),
+        batch_size=module.batch_size,
+        precision=precision,
     )
 
 
