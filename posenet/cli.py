@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     try:
         verb = words[0] if words else ""
-        words, settings = split_settings(words) if verb in ("train", "inspect") else (words, [])
+        words, settings = split_settings(words) if verb in _WITH_SETTINGS else (words, [])
         options = build_parser().parse_args(words)
         options.words = list(sys.argv[1:] if arguments is None else arguments)
         code = options.run(options, settings)
@@ -52,11 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+_WITH_SETTINGS = ("train", "inspect", "bench")
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LESS_MEMORY = {
     "train": "use a smaller --optimization.batch_size, or a smaller --data.width and --data.height",
     "demo": "close other programs",
     "predict": "use a smaller --batch-size",
+    "bench": "use smaller --batches and --sizes, or a smaller --optimization.batch_size",
 }
 
 
@@ -86,7 +88,7 @@ def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
     argparse alone would take the value of a setting for the configuration file.
     """
     own = {"--resume", "--settings", "--debug", "--help"}
-    if words[0] == "inspect":
+    if words[0] in ("inspect", "bench"):
         own |= {word for word in words if word.startswith("--") and "." not in word.split("=")[0]}
     rest: list[str] = []
     settings: list[str] = []
@@ -286,6 +288,41 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="M",
         type=float,
         help="likewise (1e-4, more where the scene is larger than 10 m)",
+    )
+
+    verb = _add(
+        verbs,
+        "bench",
+        _bench,
+        "how fast loading, training and predicting are here, and what to change",
+        epilog="Any setting of posenet train can follow as --group.name VALUE.",
+    )
+    verb.add_argument("config", nargs="?", type=Path, help="YAML file of settings, or a run folder")
+    verb.add_argument(
+        "--backbones", metavar="NAME,...", type=_words, default=[], help="which to measure (all)"
+    )
+    verb.add_argument(
+        "--sizes",
+        metavar="WIDTHxHEIGHT,...",
+        type=_sizes,
+        default=[],
+        help="of images for these (those of the settings)",
+    )
+    verb.add_argument(
+        "--batches",
+        metavar="N,...",
+        type=_counts,
+        default=[1, 8, 32],
+        help="images that are predicted at a time (1,8,32)",
+    )
+    verb.add_argument(
+        "--quick", action="store_true", help="a look at what there is to measure; no figures to use"
+    )
+    verb.add_argument("--json", action="store_true", help="print the results as JSON on stdout")
+    verb.add_argument("--output", metavar="FILE", type=Path, help="write them as JSON")
+    verb.add_argument("--force", action="store_true", help="replace the file")
+    verb.add_argument(
+        "--against", metavar="FILE", type=Path, help="ratios to what --output wrote earlier"
     )
 
     verb = _add(verbs, "losses", _losses, "the losses: formulas, robustness, pictures")
@@ -579,6 +616,33 @@ def _export(options: argparse.Namespace, _: list[str]) -> int:
     return 0
 
 
+def _bench(options: argparse.Namespace, settings: list[str]) -> int:
+    import json
+
+    from posenet.config import load_run_config
+
+    config = load_run_config(options.config, settings)
+    from posenet.benchmark.run import BenchOptions, run_benchmark
+    from posenet.benchmark.tables import show_results
+
+    wanted = BenchOptions(
+        backbones=options.backbones,
+        sizes=options.sizes,
+        batches=options.batches,
+        quick=options.quick,
+        output=options.output,
+        force=options.force,
+        against=options.against,
+        needs_root=any(word.startswith("--data.root=") for word in settings),
+    )
+    results = run_benchmark(config, wanted)
+    if options.json:
+        print(json.dumps(results, indent=2))
+    else:
+        show_results(results)
+    return 0
+
+
 def _losses(options: argparse.Namespace, _: list[str]) -> int:
     from posenet.gallery.tables import loss_tables
     from posenet.progress import report_progress, show_table
@@ -605,6 +669,32 @@ def _intrinsics(text: str) -> list[float]:
             f"found {text!r}"
         )
     return [*values[:4], round(values[4]), round(values[5])]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = [int(word) for word in text.split(",")]
+    except ValueError:
+        counts = [0]
+    if min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"expected whole numbers above 0, found {text!r}")
+    return counts
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    try:
+        sizes = [tuple(int(side) for side in word.split("x")) for word in text.split(",")]
+    except ValueError:
+        sizes = [()]
+    if any(len(size) != 2 for size in sizes):
+        raise argparse.ArgumentTypeError(
+            f"expected WIDTHxHEIGHT in pixels, such as 224x168, found {text!r}"
+        )
+    return sizes
 
 
 def _seconds(text: str) -> float:

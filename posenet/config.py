@@ -248,6 +248,8 @@ class TrainerConfig:
         num_nodes: Machines, on each of which torchrun starts the same command.
         threads: Of each process for its computations; 0 for as many as its share of the cores.
         precision: auto (bf16 on a GPU that has it), 32 or bf16.
+        compile: Whether torch compiles the backbone, which takes minutes and a C++ compiler before
+            the first step, and rounds differently. posenet bench tells what it brings here.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
@@ -255,6 +257,7 @@ class TrainerConfig:
     num_nodes: int = 1
     threads: int = 0
     precision: Literal["auto", "32", "bf16"] = "auto"
+    compile: bool = False
 
 
 @dataclass(frozen=True)

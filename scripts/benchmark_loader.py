@@ -12,7 +12,6 @@ warm; what the first pass costs is printed too.
 """
 
 import argparse
-import itertools
 import json
 import statistics
 import tempfile
@@ -25,8 +24,8 @@ import cv2
 import torch
 import torchvision.transforms.v2 as transforms
 from PIL import Image
-from torch.utils.data import DataLoader
 
+from posenet.benchmark.loading import time_batches
 from posenet.config import AugmentConfig, Config, DataConfig, load_config
 from posenet.datasets.loader import (
     AugmentedDataset,
@@ -36,8 +35,8 @@ from posenet.datasets.loader import (
 )
 from posenet.datasets.scene import Scene, load_scene, resolve_data
 from posenet.datasets.toy_room import write_toy_room
-from posenet.models.network import PoseNetwork
 from posenet.training.module import TrainingModule
+from posenet.training.timing import untrained_network
 
 STEPS = 8  # a turn
 PAUSE_S = 1.0
@@ -93,12 +92,7 @@ def take_turns(ours: Iterator[object], peer: Iterator[object], args: argparse.Na
 
 def step_rates(scene: Scene, config: Config, turns: int) -> dict[str, float]:
     """Training steps a second from the loader and from memory, in alternation, and their ratio."""
-    torch.manual_seed(0)
-    network = PoseNetwork(config.model, config.data, weights="none")
-    poses = scene.poses(scene.split.train)
-    network.fit_statistics(type(poses)(*(part.float() for part in poses)))
-    if network.bins is not None:
-        network.bins.fit(poses, config.model.binning)
+    network = untrained_network(config, scene)
     module = TrainingModule(network, config.loss, config.optimization, 10_000)
     optimizer = module.configure_optimizers()["optimizer"]
 
@@ -139,22 +133,10 @@ def step_rates(scene: Scene, config: Config, turns: int) -> dict[str, float]:
     pairs = zip(rates["loader"], rates["memory"], strict=True)
     ratio = statistics.median(loader / memory for loader, memory in pairs)
     rows = {name: statistics.median(values) for name, values in rates.items()}
-    costs = {"core s a step": min(cores), "core s a batch": seconds_per_batch(loader)}
+    batch = min(made.cpu for made in time_batches(loader, 8))
+    costs = {"core s a step": min(cores), "core s a batch": batch}
     bound = costs["core s a step"] / sum(costs.values())
     return {**rows, "ratio": ratio, **costs, "ratio by CPU time": bound}
-
-
-def seconds_per_batch(loader: DataLoader, count: int = 8) -> float:
-    """CPU time of making a batch as a worker does, with one thread; the best of some."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    times = []
-    for draws in itertools.islice(iter(loader.batch_sampler), count):
-        start = time.process_time()
-        loader.collate_fn([loader.dataset[draw] for draw in draws])
-        times.append(time.process_time() - start)
-    torch.set_num_threads(threads)
-    return min(times)
 
 
 def main() -> None:

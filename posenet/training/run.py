@@ -48,6 +48,7 @@ from posenet.training.callbacks import (
     ShowProgress,
     WriteMetrics,
 )
+from posenet.training.compiling import compiled, require_compilable
 from posenet.training.distillation import load_teacher, require_fit_teacher
 from posenet.training.kept_views import keep_views, require_layers_to_keep
 from posenet.training.memory import explain_lack_of_memory
@@ -102,6 +103,7 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     _require_known_rows(config)
     require_layers_to_keep(config)
     _require_processes(config)
+    require_compilable(config)
     with process_group(on_gpu) as world:
         share_cores(world, config.trainer.threads)
         return _train(config, resume, world, f"cuda:{world.local_rank}" if on_gpu else "cpu")
@@ -213,7 +215,7 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
     if scene.split.validation:
         size = config.optimization.batch_size
         validation = plain_loader(scene, scene.split.validation, size, world)
-    with explain_lack_of_memory(config):
+    with explain_lack_of_memory(config), compiled(network, config):
         _fit(
             trainer,
             module,

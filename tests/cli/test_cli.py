@@ -13,7 +13,7 @@ from posenet.config import Config, load_config
 from posenet.errors import CheckpointError, DataError, UsageError
 from posenet.training.run import run_folder
 
-VERBS = ["demo", "train", "evaluate", "predict", "losses"]
+VERBS = ["demo", "train", "evaluate", "predict", "bench", "losses"]
 HEAVY = ["torch", "numpy", "cv2", "lightning", "matplotlib", "scipy"]
 
 
@@ -94,6 +94,10 @@ SPLITS = {  # the words: what is left, and the settings
     "train --unknown 3": ("train", "--unknown=3"),
     "train --data.cache=a=b": ("train", "--data.cache=a=b"),
     "train --data.root=": ("train", "--data.root="),
+    "bench a.yaml --output o.json --data.root X --quick": (
+        "bench a.yaml --output o.json --quick",
+        "--data.root=X",
+    ),
 }
 
 
