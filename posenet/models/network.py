@@ -163,6 +163,11 @@ class PoseNetwork(nn.Module):
             probe = torch.zeros(1, 3, 64, 64, device=self.pixel_mean.device)
             self._folded = (folded(self._frozen_layers[0], probe),)
 
+    def compile_backbone(self) -> None:
+        """Have torch compile what of the backbone learns, when images first pass through it."""
+        for part in (self.backbone, *self._trained_layers):
+            part.compile()
+
     def _apply(self, *arguments: Any, **keywords: Any) -> "PoseNetwork":
         self._folded = ()  # what torch moves, or gives another type, is moved without it
         return super()._apply(*arguments, **keywords)

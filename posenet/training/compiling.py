@@ -44,7 +44,7 @@ def compiled(network: PoseNetwork, config: Config) -> Iterator[None]:
 
     torch.compiler.reset()  # forgets networks before this one, which count as variants of it
     try:
-        network.backbone.compile()
+        network.compile_backbone()
         yield
     except TorchDynamoException as error:
         reason = str(error).splitlines()[0]
