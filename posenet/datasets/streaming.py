@@ -1,0 +1,234 @@
+"""Training frames out of shards: in about the order in which they lie there, never in a cache.
+
+Disks and networks are many times faster in order. So an epoch goes through the shards in a shuffled
+order, each from front to back, and draws the next frame among the next few hundred. The index knows
+where every frame is; the order is therefore a list of numbers, made without reading anything, and
+no image waits in memory for its turn. As everywhere, what a batch holds follows from (seed, epoch),
+and here from the number of processes too; the number of workers changes nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from posenet.config import AugmentConfig, DataConfig
+from posenet.datasets.frame import Frame
+from posenet.datasets.loader import (
+    EPOCH_VIEWS,
+    AugmentedDataset,
+    Draw,
+    Sample,
+    training_loader,
+)
+from posenet.datasets.scene import Scene
+from posenet.datasets.stored import ShardError
+from posenet.datasets.streamed_images import StreamedImages
+from posenet.errors import DataError, UsageError
+from posenet.processes import World, current_world
+from posenet.progress import say
+
+Indices = NDArray[np.int64]
+
+
+class StreamSampler(Sampler[Draw]):
+    """The frames of this process in the order of one pass, shuffled by (seed, pass) alone.
+
+    Each process gets a stretch of the same shuffled shards, as long as every other's, so that all
+    make as many batches; a shard at a border is read by both. Up to one frame a process is left out
+    of a pass, another one each time.
+
+    Args:
+        places: The shard of each training frame and where it is there, (N, 2).
+        indices: The training frames, likewise.
+        seed: Seed of the run.
+        views: How often each frame comes in an epoch, as for ``EpochSampler``.
+        batch_size: Images a batch.
+        buffer: Frames among which the next one is drawn.
+        world: The processes.
+    """
+
+    def __init__(
+        self,
+        places: Indices,
+        indices: Sequence[int],
+        seed: int,
+        views: float,
+        batch_size: int,
+        buffer: int,
+        world: World,
+    ) -> None:
+        order = np.lexsort(places.T[::-1])
+        self.indices = np.asarray(indices)[order]
+        borders = np.flatnonzero(np.diff(places[order, 0])) + 1
+        self.shards = np.split(np.arange(len(order)), borders)
+        self.seed = seed
+        self.epoch = 0
+        self.buffer = buffer
+        self.world = world
+        self.pass_length = len(order) // world.size
+        if self.pass_length == 0:
+            raise UsageError(
+                f"expected a training frame a process, found {len(order)} frames for {world.size} "
+                "processes; use fewer"
+            )
+        if float(views).is_integer():
+            self.epoch_length = self.pass_length * int(views)
+        else:
+            batches = max(1, round(views * self.pass_length / batch_size))
+            most = max(1, round(views)) * self.pass_length
+            self.epoch_length = min(batches * batch_size, most)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.epoch_length
+
+    def __iter__(self) -> Iterator[Draw]:
+        position = 0
+        while position < len(self):
+            number, first = divmod(self.epoch * len(self) + position, self.pass_length)
+            for index in self._order(number)[first : first + len(self) - position].tolist():
+                # Two processes never see the same view.
+                place = position * self.world.size + self.world.rank
+                yield Draw(self.seed, self.epoch, place, index)
+                position += 1
+
+    def _order(self, number: int) -> Indices:
+        """The frames of a pass."""
+        rng = np.random.default_rng((self.seed, number))
+        whole = np.concatenate([self.shards[i] for i in rng.permutation(len(self.shards))])
+        total, rank = len(whole), self.world.rank
+        start = rank * total // self.world.size
+        own = whole[start : start + self.pass_length]
+        rng = np.random.default_rng((self.seed, number, rank))
+        return self.indices[draw_among_next(own, self.buffer, rng)]
+
+
+def draw_among_next(sequence: Indices, buffer: int, rng: np.random.Generator) -> Indices:
+    """A shuffled sequence, in which nothing comes more than about ``buffer`` places too early.
+
+    What a shuffle buffer of this size would make of it: the next one is any of the ones in the
+    buffer, whose place the next of the sequence takes.
+    """
+    waiting = sequence[:buffer].copy()
+    choices = rng.integers(len(waiting), size=max(0, len(sequence) - buffer))
+    shuffled = np.empty_like(sequence)
+    for place, choice in enumerate(choices):
+        shuffled[place] = waiting[choice]
+        waiting[choice] = sequence[buffer + place]
+    shuffled[len(choices) :] = rng.permutation(waiting)
+    return shuffled
+
+
+class StreamedViews(Dataset[Sample | DataError]):
+    """Random views of training frames in shards; another frame comes for one that is damaged.
+
+    What went wrong is returned and not raised: an error that a worker raises arrives with a
+    traceback for a message.
+
+    Args:
+        scene: The dataset.
+        config: The views; none is filled in from other frames.
+        least_readable: Share of the training frames that must not be damaged.
+    """
+
+    def __init__(self, scene: Scene, config: AugmentConfig, least_readable: float) -> None:
+        images = scene.images._replace(strict=True)
+        self.views = AugmentedDataset(scene._replace(images=images), replace(config, fill_from=0))
+        self.train = np.array(scene.split.train)
+        self.most_damaged = (1.0 - least_readable) * len(self.train)
+        self.least_readable = least_readable
+        # In memory that all workers share.
+        self.damaged = torch.zeros(len(self.train), dtype=torch.uint8).share_memory_()
+
+    def __getitem__(self, draw: Draw) -> Sample | DataError:
+        place = int(np.searchsorted(self.train, draw.index))
+        for following in range(len(self.train)):
+            number = (place + following) % len(self.train)
+            if self.damaged[number]:
+                continue
+            try:
+                return self.views[draw._replace(index=int(self.train[number]))]
+            except ShardError as error:
+                return error
+            except DataError as error:
+                self.damaged[number] = 1
+                count = int(self.damaged.sum())
+                problem = f"{error} ({count} of {len(self.train)} training frames cannot be read"
+                if count > self.most_damaged:
+                    return DataError(
+                        f"{problem}, and data.least_readable is {self.least_readable:g})"
+                    )
+                say(f"{problem} and are left out)")
+        return DataError(
+            "expected training frames, found all of them damaged; copy the shards again"
+        )
+
+
+class StreamLoader(DataLoader[Sample]):
+    """Batches of what :class:`StreamedViews` gives, whose errors are raised here."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in super().__iter__():
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+
+
+def collate_or_tell(samples: list[Sample | DataError]) -> Sample | DataError:
+    """A batch, or the first error in it."""
+    errors = [sample for sample in samples if isinstance(sample, DataError)]
+    return errors[0] if errors else default_collate(samples)
+
+
+def training_batches(
+    scene: Scene,
+    data: DataConfig,
+    augment: AugmentConfig,
+    *,
+    batch_size: int,
+    views: float,
+    seed: int,
+) -> DataLoader[Sample]:
+    """Shuffled batches of random views, out of shards where the scene's images are streamed.
+
+    The arguments are those of ``training_loader``, which makes the others.
+    """
+    if not isinstance(scene.images, StreamedImages):
+        return training_loader(scene, data, augment, batch_size=batch_size, views=views, seed=seed)
+    train = scene.split.train
+    sampler = StreamSampler(
+        places_in_shards([scene.frames[i] for i in train]),
+        train,
+        seed,
+        views or max(1, round(EPOCH_VIEWS / len(train))),
+        batch_size,
+        data.stream_buffer,
+        current_world(),
+    )
+    return StreamLoader(
+        StreamedViews(scene, augment, data.least_readable),
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=len(sampler) > batch_size,
+        num_workers=data.workers,
+        persistent_workers=data.workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        collate_fn=collate_or_tell,
+    )
+
+
+def places_in_shards(frames: Sequence[Frame]) -> Indices:
+    """Number of the shard and offset in it of each frame, (N, 2)."""
+    shards = sorted({str(frame.packed_image.archive) for frame in frames})
+    numbers = {shard: number for number, shard in enumerate(shards)}
+    return np.array(
+        [(numbers[str(frame.packed_image.archive)], frame.packed_image.offset) for frame in frames]
+    )
