@@ -176,8 +176,12 @@ class StreamLoader(DataLoader[Sample]):
     """Batches of what :class:`StreamedViews` gives, whose errors are raised here."""
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while (batch := next(batches, None)) is not None:
             if isinstance(batch, DataError):
+                # Workers end with their iterator. In the error's traceback it would be garbage
+                # together with the queue that tells them, and each waited for in vain.
+                self._iterator = batches = None
                 raise batch
             yield batch
 
