@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from posenet.errors import PosenetError, UsageError, one_line
+from posenet.errors import LostProcessError, PosenetError, UsageError, one_line
+from posenet.processes import LOST_ANOTHER, explains_itself, is_launched, run_processes
 from posenet.staging import NO_SPACE
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             split_settings(words) if verb in ("train", "inspect", "shard") else (words, [])
         )
         options = build_parser().parse_args(words)
+        options.words = list(sys.argv[1:] if arguments is None else arguments)
         code = options.run(options, settings)
         sys.stdout.flush()  # here, where a closed pipe is caught
         return code
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PosenetError as error:
         if debug:
             raise
+        if isinstance(error, LostProcessError) and explains_itself():
+            return LOST_ANOTHER
         print(f"posenet: error: {one_line(str(error))}", file=sys.stderr)
         return error.exit_code
     except (OSError, MemoryError, RuntimeError) as error:
@@ -196,6 +200,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="folder for the files (the run folder; none without RUN)"
     )
     verb.add_argument("--json", action="store_true", help="print evaluation.json on stdout")
+    verb.add_argument(
+        "--devices",
+        metavar="N",
+        type=int,
+        default=1,
+        help="processes of this machine that share the images, a GPU each if there are any (1)",
+    )
     verb.add_argument(
         "--other-scene",
         metavar="FOLDER",
@@ -378,13 +389,17 @@ def _demo(options: argparse.Namespace, _: list[str]) -> int:
 
 def _train(options: argparse.Namespace, settings: list[str]) -> int:
     from posenet.config import describe_settings, load_run_config
+    from posenet.progress import say
 
     if options.settings:
         print(describe_settings())
         return 0
     config = load_run_config(options.config, settings)
-    from posenet.training.run import run_folder, train
+    from posenet.training.run import processes_to_start, run_folder, train
 
+    processes = processes_to_start(config)
+    if processes > 1:
+        return run_processes(options.words, processes, config.trainer.threads)
     try:
         result = train(config, resume=options.resume)
     except (OSError, RuntimeError) as error:
@@ -395,7 +410,7 @@ def _train(options: argparse.Namespace, settings: list[str]) -> int:
         refused.filename = refused.filename or str(run_folder(config))  # writes do not tell theirs
         raise refused from None
     best = f"best epoch {result.best_epoch}, " if result.best_epoch else ""
-    print(f"{result.folder}: {best}next: posenet evaluate {result.folder}", file=sys.stderr)
+    say(f"{result.folder}: {best}next: posenet evaluate {result.folder}")
     return 0
 
 
@@ -461,6 +476,12 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
         _refuse_unused(options, _OF_FILES, "--predictions")
     else:
         _refuse_unused(options, ("root", "same_place", "other_scene"), "RUN")
+    if options.devices < 1:
+        raise UsageError(f"--devices: expected at least 1, found {options.devices}")
+    if options.devices > 1 and not is_launched():
+        if options.predictions is not None:
+            raise UsageError("--devices: goes with RUN")
+        return run_processes(options.words, options.devices)
     from posenet.evaluation.evaluate import evaluate
     from posenet.evaluation.files import evaluate_file
     from posenet.evaluation.metrics import json_ready
@@ -476,6 +497,8 @@ def _evaluate(options: argparse.Namespace, _: list[str]) -> int:
             same_place=options.same_place,
             other_scenes=options.other_scene,
         )
+        if evaluation is None:  # the first process speaks for all
+            return 0
     else:
         evaluation = evaluate_file(
             options.predictions,

@@ -217,7 +217,7 @@ class OptimizationConfig:
             that an epoch of a small dataset is as long as one of a room. 0.1 makes an epoch of a
             tenth of the frames, in whole batches, and the next goes on behind it: where a pass
             takes hours, validation and resume.ckpt need not wait for its end.
-        batch_size: Images a step.
+        batch_size: Images a step, of all processes together.
         learning_rate: Peak rate of the head.
         backbone_rate: Peak rate of the backbone, as a share of the head's.
         weight_decay: Of AdamW; biases, norms and loss weights have none.
@@ -246,10 +246,17 @@ class TrainerConfig:
 
     Attributes:
         accelerator: auto, cpu, gpu or mps.
+        devices: Processes on this machine that share each batch: a GPU each, or a part of the
+            CPU's cores. 0 for as many as there are GPUs.
+        num_nodes: Machines, on each of which torchrun starts the same command.
+        threads: Of each process for its computations; 0 for as many as its share of the cores.
         precision: auto (bf16 on a GPU that has it), 32 or bf16.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    threads: int = 0
     precision: Literal["auto", "32", "bf16"] = "auto"
 
 
@@ -440,6 +447,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "optimization.ema_decay": (0, 0.999999),
     "optimization.gradient_clip": (0, _ANY),
     "optimization.patience": (0, _ANY),
+    "trainer.devices": (0, 1024),
+    "trainer.num_nodes": (1, 65536),
+    "trainer.threads": (0, 1024),
 }
 
 

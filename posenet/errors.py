@@ -27,6 +27,10 @@ class CheckpointError(PosenetError):
     """A checkpoint or a weights file that cannot be used."""
 
 
+class LostProcessError(PosenetError):
+    """Another of the processes that work together is gone."""
+
+
 class MemoryLackError(PosenetError):
     """Settings that need more memory than there is."""
 

@@ -18,10 +18,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from posenet.processes import current_world
+
 
 def say(message: str) -> None:
-    """Print one line for the person who waits; stdout is kept for results."""
-    print(message, file=sys.stderr, flush=True)
+    """Print one line for the person who waits; stdout is kept for results.
+
+    Of several processes the first speaks for all.
+    """
+    if current_world().is_main:
+        print(message, file=sys.stderr, flush=True)
 
 
 def make_bar() -> Progress:
@@ -36,7 +42,7 @@ def make_bar() -> Progress:
         TextColumn("{task.fields[status]}"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_terminal or not current_world().is_main,
     )
 
 

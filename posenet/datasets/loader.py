@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from posenet.config import AugmentConfig, DataConfig
 from posenet.datasets.augment import random_colors, random_shift, random_turn, random_view
 from posenet.datasets.rendering import DepthView, View, with_alpha, without_alpha
 from posenet.datasets.resampling import seen_pixels
 from posenet.datasets.scene import Scene
+from posenet.errors import UsageError
 from posenet.geometry import Pose
+from posenet.process_group import deal
+from posenet.processes import ALONE, World
 
 Array = NDArray[np.float64]
 
@@ -177,11 +180,43 @@ class EpochSampler(Sampler[Draw]):
         position = 0
         while position < len(self):
             number, first = divmod(self.epoch * len(self) + position, self.pass_length)
-            order = np.random.default_rng((self.seed, number)).permutation(self.pass_length)
-            for choice in order[first : first + len(self) - position]:
+            for choice in self.order(number)[first : first + len(self) - position]:
                 frame = self.indices[choice % len(self.indices)]
                 yield Draw(self.seed, self.epoch, position, frame)
                 position += 1
+
+    def order(self, number: int) -> NDArray[np.int64]:
+        """Of a pass, which comes when: places in the training frames, one after the other."""
+        return np.random.default_rng((self.seed, number)).permutation(self.pass_length)
+
+
+class SharedBatchSampler(BatchSampler):
+    """The part of each batch that falls to one of several processes; all of it where there is one.
+
+    Args:
+        sampler: Draws for all processes, the same in each.
+        batch_size: Images a batch, of all processes together.
+        world: Which process this is.
+
+    Raises:
+        UsageError: The images of a batch cannot be shared out evenly.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, world: World) -> None:
+        # A ragged last batch is dropped, unless it is the only one.
+        super().__init__(sampler, min(batch_size, len(sampler)), drop_last=True)
+        self.world = world
+        if self.batch_size % world.size:
+            raise UsageError(
+                f"optimization.batch_size: expected a multiple of the {world.size} processes that "
+                f"share a batch, found {self.batch_size} images in one"
+            )
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        share = self.batch_size // self.world.size
+        start = self.world.rank * share
+        for batch in super().__iter__():
+            yield batch[start : start + share]
 
 
 def training_poses(scene: Scene, config: AugmentConfig, views: int, seed: int) -> Pose:
@@ -220,34 +255,53 @@ def training_loader(
     batch_size: int,
     views: float,
     seed: int,
+    world: World = ALONE,
 ) -> DataLoader[Sample]:
-    """Shuffled batches of random views; a ragged last one is dropped, unless it is the only one.
+    """Shuffled batches of random views; see :class:`SharedBatchSampler`.
 
     Args:
         scene: The dataset.
         data: Number of workers.
         augment: The views.
-        batch_size: Images a batch.
+        batch_size: Images a batch, of all processes together.
         views: Of each frame in one epoch, see :class:`EpochSampler`; 0 for as many as make about
             ``EPOCH_VIEWS`` of all.
         seed: Seed of order and views.
+        world: Which of several processes the batches are for.
     """
     views = views or max(1, round(EPOCH_VIEWS / len(scene.split.train)))
     sampler = EpochSampler(scene.split.train, seed, views, batch_size)
     return DataLoader(
         AugmentedDataset(scene, augment),
-        batch_size=batch_size,
-        sampler=sampler,
-        drop_last=len(sampler) > batch_size,
+        batch_sampler=SharedBatchSampler(sampler, batch_size, world),
         num_workers=data.workers,
         persistent_workers=data.workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def plain_loader(scene: Scene, indices: Sequence[int], batch_size: int) -> DataLoader[Sample]:
-    """Batches of frames as they are, in order. The cache makes workers unnecessary."""
-    return DataLoader(PlainDataset(scene, indices), batch_size=batch_size)
+def plain_loader(
+    scene: Scene, indices: Sequence[int], batch_size: int, world: World = ALONE
+) -> DataLoader[Sample]:
+    """Batches of frames as they are, in order. The cache makes workers unnecessary.
+
+    Args:
+        scene: The dataset.
+        indices: The frames, of all processes.
+        batch_size: Images a batch; fewer where a process would have none else.
+        world: Which of several processes the batches are for.
+
+    Raises:
+        UsageError: There are fewer frames than processes.
+    """
+    if len(indices) < world.size:
+        raise UsageError(
+            f"trainer.devices: expected at most as many processes as validation frames, found "
+            f"{world.size} for {len(indices)}; use fewer, or more frames with --data.validation"
+        )
+    batch_size = max(1, min(batch_size, len(indices) // world.size))
+    dealt = deal(indices, batch_size, world.rank, world.size)
+    return DataLoader(PlainDataset(scene, dealt), batch_size=batch_size)
 
 
 def _to_sample(image: NDArray[np.uint8], rotation: Array, translation: Array, index: int) -> Sample:

@@ -3,8 +3,9 @@
 Disks and networks are many times faster in order. So an epoch goes through the shards in a shuffled
 order, each from front to back, and draws the next frame among the next few hundred. The index knows
 where every frame is; the order is therefore a list of numbers, made without reading anything, and
-no image waits in memory for its turn. As everywhere, what a batch holds follows from (seed, epoch),
-and here from the number of processes too; the number of workers changes nothing.
+no image waits in memory for its turn. As everywhere, what a batch holds follows from (seed, epoch);
+workers and processes share the batches out, all going through the same shards at about the same
+time, and each reads from them the bytes of its own images alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from posenet.config import AugmentConfig, DataConfig
 from posenet.datasets.frame import Frame
@@ -22,34 +23,31 @@ from posenet.datasets.loader import (
     EPOCH_VIEWS,
     AugmentedDataset,
     Draw,
+    EpochSampler,
     Sample,
+    SharedBatchSampler,
     training_loader,
 )
 from posenet.datasets.scene import Scene
 from posenet.datasets.stored import ShardError
 from posenet.datasets.streamed_images import StreamedImages
-from posenet.errors import DataError, UsageError
-from posenet.processes import World, current_world
+from posenet.errors import DataError
+from posenet.processes import ALONE, World
 from posenet.progress import say
 
 Indices = NDArray[np.int64]
 
 
-class StreamSampler(Sampler[Draw]):
-    """The frames of this process in the order of one pass, shuffled by (seed, pass) alone.
-
-    Each process gets a stretch of the same shuffled shards, as long as every other's, so that all
-    make as many batches; a shard at a border is read by both. Up to one frame a process is left out
-    of a pass, another one each time.
+class StreamSampler(EpochSampler):
+    """The training frames in about the order of their shards, shuffled by (seed, pass) alone.
 
     Args:
         places: The shard of each training frame and where it is there, (N, 2).
         indices: The training frames, likewise.
         seed: Seed of the run.
-        views: How often each frame comes in an epoch, as for ``EpochSampler``.
+        views: How often each frame comes in an epoch.
         batch_size: Images a batch.
         buffer: Frames among which the next one is drawn.
-        world: The processes.
     """
 
     def __init__(
@@ -57,58 +55,25 @@ class StreamSampler(Sampler[Draw]):
         places: Indices,
         indices: Sequence[int],
         seed: int,
-        views: float,
-        batch_size: int,
-        buffer: int,
-        world: World,
+        views: float = 1,
+        batch_size: int = 1,
+        buffer: int = 1,
     ) -> None:
+        super().__init__(indices, seed, views, batch_size)
         order = np.lexsort(places.T[::-1])
-        self.indices = np.asarray(indices)[order]
         borders = np.flatnonzero(np.diff(places[order, 0])) + 1
-        self.shards = np.split(np.arange(len(order)), borders)
-        self.seed = seed
-        self.epoch = 0
+        self.shards = np.split(order, borders)
         self.buffer = buffer
-        self.world = world
-        self.pass_length = len(order) // world.size
-        if self.pass_length == 0:
-            raise UsageError(
-                f"expected a training frame a process, found {len(order)} frames for {world.size} "
-                "processes; use fewer"
-            )
-        if float(views).is_integer():
-            self.epoch_length = self.pass_length * int(views)
-        else:
-            batches = max(1, round(views * self.pass_length / batch_size))
-            most = max(1, round(views)) * self.pass_length
-            self.epoch_length = min(batches * batch_size, most)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next epoch."""
-        self.epoch = epoch
+    def order(self, number: int) -> Indices:
+        """Of a pass, which comes when; all frames come once before any comes again."""
+        times = self.pass_length // len(self.indices)
+        return np.concatenate([self._once(number * times + time) for time in range(times)])
 
-    def __len__(self) -> int:
-        return self.epoch_length
-
-    def __iter__(self) -> Iterator[Draw]:
-        position = 0
-        while position < len(self):
-            number, first = divmod(self.epoch * len(self) + position, self.pass_length)
-            for index in self._order(number)[first : first + len(self) - position].tolist():
-                # Two processes never see the same view.
-                place = position * self.world.size + self.world.rank
-                yield Draw(self.seed, self.epoch, place, index)
-                position += 1
-
-    def _order(self, number: int) -> Indices:
-        """The frames of a pass."""
+    def _once(self, number: int) -> Indices:
         rng = np.random.default_rng((self.seed, number))
-        whole = np.concatenate([self.shards[i] for i in rng.permutation(len(self.shards))])
-        total, rank = len(whole), self.world.rank
-        start = rank * total // self.world.size
-        own = whole[start : start + self.pass_length]
-        rng = np.random.default_rng((self.seed, number, rank))
-        return self.indices[draw_among_next(own, self.buffer, rng)]
+        read = np.concatenate([self.shards[i] for i in rng.permutation(len(self.shards))])
+        return draw_among_next(read, self.buffer, rng)
 
 
 def draw_among_next(sequence: Indices, buffer: int, rng: np.random.Generator) -> Indices:
@@ -200,13 +165,16 @@ def training_batches(
     batch_size: int,
     views: float,
     seed: int,
+    world: World = ALONE,
 ) -> DataLoader[Sample]:
     """Shuffled batches of random views, out of shards where the scene's images are streamed.
 
     The arguments are those of ``training_loader``, which makes the others.
     """
     if not isinstance(scene.images, StreamedImages):
-        return training_loader(scene, data, augment, batch_size=batch_size, views=views, seed=seed)
+        return training_loader(
+            scene, data, augment, batch_size=batch_size, views=views, seed=seed, world=world
+        )
     train = scene.split.train
     sampler = StreamSampler(
         places_in_shards([scene.frames[i] for i in train]),
@@ -215,13 +183,10 @@ def training_batches(
         views or max(1, round(EPOCH_VIEWS / len(train))),
         batch_size,
         data.stream_buffer,
-        current_world(),
     )
     return StreamLoader(
         StreamedViews(scene, augment, data.least_readable),
-        batch_size=batch_size,
-        sampler=sampler,
-        drop_last=len(sampler) > batch_size,
+        batch_sampler=SharedBatchSampler(sampler, batch_size, world),
         num_workers=data.workers,
         persistent_workers=data.workers > 0,
         pin_memory=torch.cuda.is_available(),

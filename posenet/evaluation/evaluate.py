@@ -38,11 +38,19 @@ from posenet.evaluation.same_scene import require_same_scene, require_unseen
 from posenet.evaluation.viewpoint_plot import plot_viewpoints
 from posenet.evaluation.viewpoints import evaluate_viewpoints, summarise_viewpoints
 from posenet.geometry import Pose, rotation_to_quaternion, stack_poses
-from posenet.inference.localizer import Localizer
+from posenet.inference.localizer import Localizer, join_predictions
 from posenet.inference.sources import find_images
 from posenet.models.calibration import PoseConfidence
 from posenet.models.checkpoint import find_checkpoint, run_folder_of
 from posenet.models.network import Prediction
+from posenet.process_group import (
+    first_of_machine,
+    from_all,
+    group_rank,
+    group_size,
+    process_group,
+    share_cores,
+)
 from posenet.progress import report_progress
 from posenet.staging import require_place, staged
 
@@ -102,9 +110,19 @@ class OpenedRun(NamedTuple):
         return float((train.amax(dim=0) - train.amin(dim=0)).norm().clamp_min(1e-12))
 
     def predict(self, batch_size: int = 32) -> Prediction:
-        """What the network makes of the frames."""
+        """What the network makes of the frames; several processes share them.
+
+        They share whole batches: an image's pose depends, by rounding, on the others in its batch.
+        """
         read = self.scene.images.color_image
-        return self.localizer.predict_fully((read(i) for i in self.indices), batch_size)
+        starts = range(0, len(self.indices), batch_size)
+        batches = [self.indices[start : start + batch_size] for start in starts]
+        own = batches[group_rank() :: group_size()]
+        predict = self.localizer.predict_fully
+        shares = from_all([predict((read(i) for i in batch), batch_size) for batch in own])
+        return join_predictions(
+            [shares[i % len(shares)][i // len(shares)] for i in range(len(batches))]
+        )
 
 
 def open_run(
@@ -128,7 +146,7 @@ def open_run(
     # The cache of the training may be on another machine; it is only a cache.
     cache = config.data.cache if config.data.cache and Path(config.data.cache).is_dir() else None
     data = dataclasses.replace(config.data, root=root or config.data.root, cache=cache)
-    with report_progress("decoding images") as report:
+    with first_of_machine(), report_progress("decoding images") as report:
         scene = load_scene(data, report=report)
     indices: list[int] = getattr(scene.split, split)
     if not indices:
@@ -152,8 +170,10 @@ def evaluate(
     recall: Sequence[Threshold] = DEFAULT_RECALL,
     same_place: bool = False,
     other_scenes: Sequence[Path] = (),
-) -> Evaluation:
+) -> Evaluation | None:
     """Evaluate a run, and write ``report.html``, its numbers and its pictures.
+
+    Several processes (see :mod:`posenet.processes`) share the frames; the first one does the rest.
 
     Args:
         run: A run folder or a checkpoint file.
@@ -164,22 +184,43 @@ def evaluate(
         same_place: Whether the dataset may be another one of the place that the run was trained on.
         other_scenes: Folders of images of other places, which the network should disown.
 
+    Returns:
+        The result; None in any process but the first.
+
     Raises:
         PosenetError: The checkpoint or the dataset cannot be used.
     """
-    folder = output or _default_folder(run_folder_of(find_checkpoint(run)), split)
-    require_place(folder, "--output")
-    opened = open_run(run, root, split, same_place)
-    if other_scenes:
-        _require_other_scenes(opened, other_scenes)
+    with process_group(on_gpu=False) as world:  # tensors are exchanged when they are on the CPU
+        share_cores(world)
+        if torch.cuda.is_available():
+            torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
+        folder = output or _default_folder(run_folder_of(find_checkpoint(run)), split)
+        require_place(folder, "--output")
+        opened = open_run(run, root, split, same_place)
+        if other_scenes:
+            _require_other_scenes(opened, other_scenes)
+        answer = opened.predict()
+    if not world.is_main:
+        return None
+    return _measure(opened, answer, folder, recall, other_scenes)
+
+
+def _measure(
+    opened: OpenedRun,
+    answer: Prediction,
+    folder: Path,
+    recall: Sequence[Threshold],
+    other_scenes: Sequence[Path],
+) -> Evaluation:
+    """Hold predictions against the truth, and write what comes of it."""
     localizer, scene, indices, frames = (
         opened.localizer,
         opened.scene,
         opened.indices,
         opened.frames,
     )
+    split = opened.split
     truth = stack_poses([frame.pose for frame in frames])
-    answer = opened.predict()
     prediction = answer.pose
     predictions = {NETWORK: prediction, **_baselines(scene, indices)}
     trained = scene.split.train

@@ -128,7 +128,7 @@ class Localizer:
         if not parts:
             size = (0, self.camera.height, self.camera.width, 3)
             parts = [self._predict(np.zeros(size, np.uint8))]
-        return _join_predictions(parts)
+        return join_predictions(parts)
 
     def require_bins(self, count: int) -> None:
         """Refuse to give more hypotheses than there are viewpoint bins.
@@ -280,7 +280,7 @@ class Localizer:
         return resample_image(image, intrinsics, self.lens_of(intrinsics), self.camera)
 
 
-def _join_predictions(parts: Sequence[Prediction]) -> Prediction:
+def join_predictions(parts: Sequence[Prediction]) -> Prediction:
     """One prediction of all images, from those of batches."""
     pose, logits, candidates, confidence = zip(*parts, strict=True)
     return Prediction(

@@ -99,6 +99,9 @@ class PoseNetwork(nn.Module):
             probe = torch.zeros(1, 3, data.height, data.width)
             cells = self.backbone.eval()(probe).shape[-2:].numel()
         self.reduce = nn.Conv2d(backbone.channels, model.channels, kernel_size=1)
+        # Normalisation takes a bias away again. It is there for the files that have it; training it
+        # would follow the rounding of a gradient that is 0.
+        self.reduce.bias.requires_grad_(False)
         self.norm = nn.BatchNorm2d(model.channels)
         self.dropout = nn.Dropout(model.dropout)
         features = model.channels * cells

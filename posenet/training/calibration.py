@@ -66,7 +66,7 @@ def _training_views(scene: Scene, config: Config) -> Iterator[Tensor]:
         views=_VIEWS,
         seed=config.seed,
     )
-    loader.sampler.set_epoch(config.optimization.epochs)
+    loader.batch_sampler.sampler.set_epoch(config.optimization.epochs)
     left = _MOST_VIEWS
     for batch in loader:
         yield batch.image[:left]

@@ -76,6 +76,8 @@ class KeepCheckpoints(lightning.Callback):
         return 0 < self.patience <= self.epoch - self.best_epoch
 
     def _save(self, name: str, epoch: int, module: TrainingModule) -> None:
+        if not module.trainer.is_global_zero:
+            return
         save_checkpoint(self.folder / name, self.make(module.best_network, epoch))
 
 
@@ -108,6 +110,8 @@ class WriteMetrics(lightning.Callback):
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         row |= {"learning_rate": max(group["lr"] for group in rates)}
         self.rows.append(row)
+        if not trainer.is_global_zero:
+            return
         self._write()
         for logger in trainer.loggers:
             logger.log_metrics(row, trainer.global_step)

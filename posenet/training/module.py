@@ -26,6 +26,8 @@ from posenet.losses import (
     viewpoint_targets,
 )
 from posenet.models.network import Confidence, PoseNetwork, Prediction, to_float
+from posenet.process_group import from_all, group_size
+from posenet.training.synchronized import share_batches
 
 _NAMED = 8  # frames in one line
 
@@ -56,6 +58,8 @@ class TrainingModule(lightning.LightningModule):
         frame_names: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        if group_size() > 1:
+            share_batches(network)
         self.network = network
         self.loss = PoseLoss(loss, float(network.translation_spread))
         self.optimization = optimization
@@ -69,6 +73,7 @@ class TrainingModule(lightning.LightningModule):
         if optimization.ema_decay > 0:
             # Batch statistics are averaged too: they belong to the averaged weights.
             self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True)
+            self.averaged.requires_grad_(False)  # or processes would wait for its gradients
         names = ["loss", "rotation_deg", "translation_m"]
         names += ["confidence_loss"] if network.has_confidence else []
         self._train_means = {f"train_{name}": EpochMean() for name in names}
@@ -235,7 +240,8 @@ class TrainingModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss, the medians and the score that chooses the epoch."""
-        rotation_deg, translation_m = torch.cat(self._errors, dim=1).double()
+        errors = from_all(torch.cat(self._errors, dim=1))  # each process has its part of the frames
+        rotation_deg, translation_m = torch.cat(errors, dim=1).double()
         rotation_median, translation_median = rotation_deg.median(), translation_m.median()
         values = {
             **{name: mean.reduce().mean for name, mean in self._validation_means.items()},

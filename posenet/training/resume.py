@@ -29,6 +29,9 @@ _FREE_TO_CHANGE = {
     "data.workers",
     "distill.teacher",  # may have moved; another one would have other bins
     "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.threads",
 }
 
 

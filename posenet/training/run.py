@@ -21,6 +21,8 @@ from typing import NamedTuple
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.utils.data import DataLoader
 
 from posenet.config import Config, dump_config
@@ -37,6 +39,8 @@ from posenet.models.backbones import BACKBONES
 from posenet.models.checkpoint import Checkpoint, remove_left_over, whole_file
 from posenet.models.network import PoseNetwork
 from posenet.models.viewpoints import BINNINGS, DECODINGS
+from posenet.process_group import first_of_machine, from_main, process_group, share_cores
+from posenet.processes import World, current_world, is_launched
 from posenet.progress import report_progress, say
 from posenet.staging import require_place
 from posenet.training.calibration import calibrate
@@ -94,24 +98,33 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     """
     _quiet_lightning()
     # Refused before images are decoded.
-    _accelerator(config.trainer.accelerator)
+    on_gpu = _accelerator(config.trainer.accelerator) == "gpu"
     _require_known_rows(config)
+    _require_processes(config)
+    with process_group(on_gpu) as world:
+        share_cores(world, config.trainer.threads)
+        return _train(config, resume, world, f"cuda:{world.local_rank}" if on_gpu else "cpu")
+
+
+def _train(config: Config, resume: bool, world: World, device: str) -> TrainingResult:
+    """Train, as one of some processes; the first of them writes."""
     folder = run_folder(config)
     checkpoints = folder / "checkpoints"
     steps_behind = None
-    if resume:
-        config = require_same_run(config, folder)
-        steps_behind = find_resumable(checkpoints)
-    else:
-        require_fresh(folder)
-    require_place(folder, "--output")
+    if world.is_main:
+        if resume:
+            config = require_same_run(config, folder)
+            steps_behind = find_resumable(checkpoints)
+        else:
+            require_fresh(folder)
+        require_place(folder, "--output")
+    config, steps_behind = from_main((config, steps_behind))
     config = replace(config, data=resolve_data(config.data))
-    device = "cuda" if _accelerator(config.trainer.accelerator) == "gpu" else "cpu"
     teacher = load_teacher(config, device)
 
     lightning.seed_everything(config.seed, verbose=False)
     wants_depth = config.augment.depth_share > 0 or config.augment.fill_from > 0
-    with report_progress("decoding images") as report:
+    with first_of_machine(), report_progress("decoding images") as report:
         scene = load_scene(config.data, with_depth=wants_depth, for_training=True, report=report)
     say(
         f"{config.data.root}: {len(scene.split.train)} training, "
@@ -149,10 +162,11 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         batch_size=config.optimization.batch_size,
         views=config.optimization.views,
         seed=config.seed,
+        world=world,
     )
-    _require_statistics(config, min(config.optimization.batch_size, len(loader.sampler)))
+    _require_statistics(config, loader.batch_sampler.batch_size)
     # Lightning 2.5.3 to 2.6.6 has workers draw the first batches before it sets the epoch (#21938).
-    loader.sampler.set_epoch((steps_behind or 0) // len(loader))
+    loader.batch_sampler.sampler.set_epoch((steps_behind or 0) // len(loader))
     total_steps = len(loader) * config.optimization.epochs
     module = TrainingModule(
         network,
@@ -165,13 +179,14 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         [frame.name for frame in scene.frames],
     )
 
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    for place in (folder, checkpoints):
-        remove_left_over(place)
-    if steps_behind is None:
-        _describe_run(folder, config, names)
-    else:
-        say_what_changed(folder / "environment.json", _environment())
+    if world.is_main:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        for place in (folder, checkpoints):
+            remove_left_over(place)
+        if steps_behind is None:
+            _describe_run(folder, config, names, world)
+        else:
+            say_what_changed(folder / "environment.json", _environment(world))
     intrinsics, distortion = common_lens(training_frames)
     keeper = KeepCheckpoints(
         checkpoints,
@@ -191,20 +206,25 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
     )
     metrics = WriteMetrics(folder / "metrics.csv")
     callbacks = [keeper, metrics, ShowProgress(length), KeepResumable(checkpoints / RESUME)]
-    trainer = _make_trainer(config, folder, callbacks, steps_behind or 0)
-    validation = plain_loader(scene, scene.split.validation, config.optimization.batch_size)
+    trainer = _make_trainer(config, folder, callbacks, steps_behind or 0, world)
+    validation = None
+    if scene.split.validation:
+        size = config.optimization.batch_size
+        validation = plain_loader(scene, scene.split.validation, size, world)
     with explain_lack_of_memory(config):
         _fit(
             trainer,
             module,
             loader,
-            validation if scene.split.validation else None,
+            validation,
             None if steps_behind is None else checkpoints / RESUME,
         )
-        kept = [checkpoints / name for name in ("best.pt", "last.pt")]
-        calibrate([path for path in kept if path.is_file()], scene, config, device)
-    plot_training_curves(folder / "training_curves.png", metrics.rows, length)
-    (checkpoints / PREVIOUS).unlink(missing_ok=True)
+        if world.is_main:
+            kept = [checkpoints / name for name in ("best.pt", "last.pt")]
+            calibrate([path for path in kept if path.is_file()], scene, config, device)
+    if world.is_main:
+        plot_training_curves(folder / "training_curves.png", metrics.rows, length)
+        (checkpoints / PREVIOUS).unlink(missing_ok=True)
     return TrainingResult(folder, keeper.best_epoch)
 
 
@@ -224,6 +244,45 @@ def _fit(
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
+
+
+def processes_to_start(config: Config) -> int:
+    """How many processes this machine is to train with; 1 where they have been started already.
+
+    Raises:
+        UsageError: There are not as many GPUs, or other machines have to start theirs.
+    """
+    if is_launched():
+        return 1
+    if config.trainer.num_nodes > 1:
+        raise UsageError(
+            f"trainer.num_nodes: expected torchrun to start the processes of "
+            f"{config.trainer.num_nodes} machines, found none; docs/scaling.md has the command"
+        )
+    count = config.trainer.devices
+    if _accelerator(config.trainer.accelerator) == "gpu":
+        gpus = torch.cuda.device_count()
+        if count > gpus:
+            raise UsageError(f"trainer.devices: expected at most {gpus} (GPUs), found {count}")
+        return count or gpus
+    return count or 1
+
+
+def _require_processes(config: Config) -> None:
+    """Refuse settings that contradict the processes that there are."""
+    world = current_world()
+    wanted = config.trainer.devices, config.trainer.num_nodes
+    found = world.local_size, world.size // world.local_size
+    if is_launched():
+        # Where torchrun started them, only it needs to be told how many.
+        if wanted[0] in (0, 1, found[0]) and wanted[1] in (1, found[1]):
+            return
+    elif processes_to_start(config) == 1:
+        return
+    raise UsageError(
+        f"trainer.devices: expected {wanted[0]} processes on each of {wanted[1]} machines, found "
+        f"{found[0]} on {found[1]}; posenet train starts them on one machine, torchrun on several"
+    )
 
 
 def _require_known_rows(config: Config) -> None:
@@ -254,19 +313,25 @@ def run_folder(config: Config) -> Path:
 
 
 def _make_trainer(
-    config: Config, folder: Path, callbacks: list[lightning.Callback], steps_behind: int
+    config: Config,
+    folder: Path,
+    callbacks: list[lightning.Callback],
+    steps_behind: int,
+    world: World,
 ) -> lightning.Trainer:
     # What TensorBoard was told of later steps, which a kill took, is hidden.
     logger = TensorBoardLogger(folder, name="tensorboard", version="", purge_step=steps_behind + 1)
     return lightning.Trainer(
         accelerator=_accelerator(config.trainer.accelerator),
-        devices=1,
+        devices=world.local_size,
+        num_nodes=world.size // world.local_size,
+        strategy=_strategy(config, world),
         precision=_precision(config),
         max_epochs=config.optimization.epochs,
         gradient_clip_val=config.optimization.gradient_clip or None,
         callbacks=callbacks,
         logger=logger,
-        plugins=[ResumeFiles()],
+        plugins=[ResumeFiles(), LightningEnvironment()],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -274,6 +339,16 @@ def _make_trainer(
         # Lightning's own sampler would shuffle by itself; ours is a function of (seed, epoch).
         use_distributed_sampler=False,
         default_root_dir=folder,
+    )
+
+
+def _strategy(config: Config, world: World) -> Strategy | str:
+    if world.size == 1:
+        return "auto"
+    return DDPStrategy(
+        # Bins alone leave the weights of the pose's loss without a gradient.
+        find_unused_parameters=config.model.mode == "classification",
+        broadcast_buffers=False,  # they are the same in all: statistics are of the whole batch
     )
 
 
@@ -296,7 +371,7 @@ def _precision(config: Config) -> str:
     return {"32": "32-true", "bf16": "bf16-mixed"}[config.trainer.precision]
 
 
-def _environment() -> dict[str, object]:
+def _environment(world: World) -> dict[str, object]:
     packages = ("torch", "torchvision", "lightning", "kornia", "roma", "opencv-python", "numpy")
     return {
         "posenet": __version__,
@@ -304,14 +379,15 @@ def _environment() -> dict[str, object]:
         "platform": platform.platform(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
+        "processes": world.size,
         "command": sys.argv,
         **{name: _version(name) for name in packages},
     }
 
 
-def _describe_run(folder: Path, config: Config, names: dict[str, list[str]]) -> None:
+def _describe_run(folder: Path, config: Config, names: dict[str, list[str]], world: World) -> None:
     texts = {
-        "environment.json": json.dumps(_environment(), indent=2) + "\n",
+        "environment.json": json.dumps(_environment(world), indent=2) + "\n",
         "split.json": json.dumps(names, indent=1) + "\n",
         "config.yaml": dump_config(config),  # last: a run that has it can be resumed
     }

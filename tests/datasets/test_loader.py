@@ -109,10 +109,10 @@ def test_the_loader_drops_nothing_of_an_epoch_of_a_part(scene):
     batches = training_loader(scene, DATA, STILL, batch_size=3, views=0.7, seed=0)
     seen = []
     for epoch in range(10):
-        batches.sampler.set_epoch(epoch)
+        batches.batch_sampler.sampler.set_epoch(epoch)
         seen += [index for batch in batches for index in batch.index.tolist()]
     count = len(scene.split.train)
-    assert len(seen) == 10 * len(batches.sampler)
+    assert len(seen) == 10 * len(batches.batch_sampler.sampler)
     assert sorted(seen[:count]) == sorted(scene.split.train)
 
 
@@ -209,7 +209,7 @@ def batches(scene, epoch=0, workers=0, batch_size=4, views=1, augment=None, seed
         views=views,
         seed=seed,
     )
-    loader.sampler.set_epoch(epoch)
+    loader.batch_sampler.sampler.set_epoch(epoch)
     return list(loader)
 
 
@@ -282,4 +282,4 @@ def test_training_poses_are_those_of_the_frames_and_of_views_near_them(scene):
 @pytest.mark.parametrize(("views", "length"), [(0, 500), (1, 10), (3, 30)])
 def test_an_epoch_of_a_small_dataset_is_as_long_as_one_of_a_room(scene, views, length):
     batches = training_loader(scene, DATA, STILL, batch_size=2, views=views, seed=0)
-    assert len(batches.sampler) == length
+    assert len(batches.batch_sampler.sampler) == length

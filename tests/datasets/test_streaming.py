@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posenet.config import AugmentConfig, DataConfig
-from posenet.datasets import streaming
 from posenet.datasets.loader import AugmentedDataset, Draw, EpochSampler, plain_loader
 from posenet.datasets.scene import load_scene, read_frames
 from posenet.datasets.sharding import write_shards
@@ -27,7 +26,7 @@ from posenet.datasets.streaming import (
     training_batches,
 )
 from posenet.errors import DataError, UsageError
-from posenet.processes import World
+from posenet.processes import ALONE, World
 
 WIDTH, HEIGHT, WALKS, FRAMES = 32, 24, 4, 12  # the last walk tests, the one before validates
 TRAIN = 2 * FRAMES
@@ -90,88 +89,68 @@ def own_shards(shards, settings, tmp_path) -> DataConfig:
     return replace(settings, root=str(shutil.copytree(shards, tmp_path / "own")))
 
 
-def batches(scene, settings, epoch=0, batch_size=4, views=1.0, seed=2):
+def batches(scene, settings, epoch=0, batch_size=4, views=1.0, world=ALONE):
     loader = training_batches(
-        scene, settings, AUGMENT, batch_size=batch_size, views=views, seed=seed
+        scene, settings, AUGMENT, batch_size=batch_size, views=views, seed=2, world=world
     )
-    loader.sampler.set_epoch(epoch)
+    loader.batch_sampler.sampler.set_epoch(epoch)
     return list(loader)
 
 
-def sampler(scene, world=World(0, 1, 0, 1), views=1.0, batch_size=4, buffer=5, seed=3):  # noqa: B008
-    train = scene.split.train
-    places = places_in_shards([scene.frames[i] for i in train])
-    return StreamSampler(places, train, seed, views, batch_size, buffer, world)
+def places(scene):
+    """Shard and offset of each training frame."""
+    return places_in_shards([scene.frames[i] for i in scene.split.train])
+
+
+def sampler(scene, views=1.0, buffer=5, seed=3):
+    return StreamSampler(places(scene), scene.split.train, seed, views, 4, buffer)
 
 
 # ------------------------------------------------------------------------------------ the order
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
-@pytest.mark.parametrize("epoch", [0, 7])
-def test_every_frame_comes_once_over_all_processes(scene, size, epoch):
-    """Up to one a process is left out, so that all make as many batches."""
-    draws, lengths = [], set()
-    for rank in range(size):
-        own = sampler(scene, World(rank, size, rank, size))
+@pytest.mark.parametrize("views", [0.3, 1.0, 2.0, 2.5])
+def test_every_frame_comes_once_before_any_comes_again(scene, views):
+    """In epochs that are as long as those of cached frames."""
+    own = sampler(scene, views)
+    assert len(own) == len(EpochSampler(scene.split.train, 3, views, 4))
+    drawn = []
+    for epoch in range(8):
         own.set_epoch(epoch)
-        drawn = list(own)
-        assert len(drawn) == len(own)
-        lengths.add(len(own))
-        draws += drawn
-    assert lengths == {TRAIN // size}
-    indices = [draw.index for draw in draws]
-    assert len(set(indices)) == len(indices) == TRAIN // size * size
-    assert set(indices) <= set(scene.split.train)
-    assert len({draw.position for draw in draws}) == len(draws)  # no view twice
+        draws = list(own)
+        assert [draw.position for draw in draws] == list(range(len(own)))
+        drawn += [draw.index for draw in draws]
+    for start in range(0, len(drawn) - TRAIN, TRAIN):
+        assert sorted(drawn[start : start + TRAIN]) == scene.split.train
 
 
-def test_what_is_left_out_of_a_pass_comes_in_another(scene):
-    seen = set()
-    for epoch in range(20):
-        for rank in range(5):
-            own = sampler(scene, World(rank, 5, rank, 5))
-            own.set_epoch(epoch)
-            seen |= {draw.index for draw in own}
-    assert seen == set(scene.split.train)
-
-
-def test_the_order_follows_from_seed_epoch_and_process(scene):
-    def order(epoch, seed=3, rank=0):
-        own = sampler(scene, World(rank, 2, rank, 2), seed=seed)
+def test_the_order_follows_from_seed_and_epoch(scene):
+    def order(epoch, seed=3):
+        own = sampler(scene, seed=seed)
         own.set_epoch(epoch)
         return [draw.index for draw in own]
 
-    own, orders = sampler(scene, World(0, 2, 0, 2)), []
+    own, orders = sampler(scene), []
     for epoch in (0, 1, 2, 1):
         own.set_epoch(epoch)
         orders.append([draw.index for draw in own])
     assert orders[1] == orders[3] == order(1)  # no memory of earlier epochs
-    different = [*orders[:3], order(0, seed=4), order(0, rank=1)]
-    assert len({tuple(one) for one in different}) == 5
+    assert len({tuple(one) for one in (*orders[:3], order(0, seed=4))}) == 4
 
 
 def test_shards_are_read_one_after_the_other(scene):
-    """With one frame to draw among, in the order of the tars; each process, of its own ones."""
-    places = dict(
-        zip(
-            scene.split.train,
-            places_in_shards([scene.frames[i] for i in scene.split.train]).tolist(),
-            strict=True,
-        )
-    )
+    """With one frame to draw among, each from front to back."""
+    where = dict(zip(scene.split.train, places(scene).tolist(), strict=True))
     orders = set()
     for epoch in range(4):
-        for rank in range(2):
-            own = sampler(scene, World(rank, 2, rank, 2), buffer=1)
-            own.set_epoch(epoch)
-            read = [places[draw.index] for draw in own]
-            numbers = [shard for shard, _ in read]
-            changes = [a != b for a, b in pairwise(numbers)]
-            assert sum(changes) == len(set(numbers)) - 1
-            assert all(a < b for a, b in pairwise(read) if a[0] == b[0])
-            orders.add(tuple(dict.fromkeys(numbers)))
-    assert len(orders) > 2  # the shards themselves are shuffled
+        own = sampler(scene, buffer=1)
+        own.set_epoch(epoch)
+        read = [where[draw.index] for draw in own]
+        numbers = [shard for shard, _ in read]
+        assert sum(a != b for a, b in pairwise(numbers)) == len(set(numbers)) - 1 > 2
+        assert all(a < b for a, b in pairwise(read) if a[0] == b[0])
+        orders.add(tuple(dict.fromkeys(numbers)))
+    assert len(orders) > 1  # the shards themselves are shuffled
 
 
 @given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 9))
@@ -185,26 +164,6 @@ def test_a_large_buffer_shuffles_all():
     rng = np.random.default_rng(0)
     firsts = [draw_among_next(np.arange(10), 10, rng)[0] for _ in range(1000)]
     assert np.bincount(firsts, minlength=10).min() > 60
-
-
-@pytest.mark.parametrize("views", [0.3, 1.0, 2.0, 2.5])
-def test_epochs_are_as_long_as_those_of_cached_frames(scene, views):
-    own = sampler(scene, views=views)
-    cached = EpochSampler(scene.split.train, 3, views, 4)
-    assert len(own) == len(cached)
-    drawn = []
-    for epoch in range(8):
-        own.set_epoch(epoch)
-        draws = list(own)
-        assert len(draws) == len(own)
-        drawn += [draw.index for draw in draws]
-    for start in range(0, len(drawn) - TRAIN, TRAIN):  # each once before any comes again
-        assert sorted(drawn[start : start + TRAIN]) == sorted(scene.split.train)
-
-
-def test_more_processes_than_frames_are_refused(scene):
-    with pytest.raises(UsageError, match=r"24 frames for 25 processes"):
-        sampler(scene, World(0, 25, 0, 25))
 
 
 # ----------------------------------------------------------------------------------- the samples
@@ -276,17 +235,26 @@ def test_workers_do_not_change_the_batches(scene, settings):
     assert not torch.equal(alone[0].image, batches(scene, settings, epoch=4)[0].image)
 
 
-@pytest.mark.parametrize("batch_size", [4, 5, 7, 24, 30])
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_every_process_makes_as_many_batches(scene, settings, monkeypatch, batch_size, size):
-    counts = set()
-    for rank in range(size):
-        world = World(rank, size, rank, size)
-        monkeypatch.setattr(streaming, "current_world", lambda world=world: world)
-        found = [len(batch.index) for batch in batches(scene, settings, batch_size=batch_size)]
-        counts.add(tuple(found))
-    own = TRAIN // size
-    assert counts == {(batch_size,) * (own // batch_size) or (own,)}
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_share_each_batch(scene, settings, size):
+    """All make as many batches, which together are those of one process."""
+    alone = batches(scene, settings, epoch=1, batch_size=6)
+    shares = [
+        batches(scene, settings, epoch=1, batch_size=6, world=World(rank, size, rank, size))
+        for rank in range(size)
+    ]
+    assert len(alone) == TRAIN // 6
+    for whole, *parts in zip(alone, *shares, strict=True):
+        assert torch.equal(whole.image, torch.cat([part.image for part in parts]))
+        assert torch.equal(whole.index, torch.cat([part.index for part in parts]))
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(5, [5] * 4), (24, [24]), (30, [24])])
+def test_a_ragged_last_batch_is_dropped_unless_it_is_the_only_one(
+    scene, settings, batch_size, sizes
+):
+    found = batches(scene, settings, batch_size=batch_size)
+    assert [len(batch.index) for batch in found] == sizes
 
 
 def test_a_spawned_worker_gets_names_and_poses_not_pixels(scene):
@@ -334,7 +302,7 @@ def test_a_damaged_image_is_named_once_and_another_frame_comes_for_it(own_shards
     (index,) = [i for i, frame in enumerate(scene.frames) if frame.name == "0/03.jpg"]
     loader = training_batches(scene, settings, AUGMENT, batch_size=4, views=1, seed=0)
     for epoch in range(2):
-        loader.sampler.set_epoch(epoch)
+        loader.batch_sampler.sampler.set_epoch(epoch)
         seen = [i for batch in loader for i in batch.index.tolist()]
         assert len(seen) == TRAIN
         assert set(seen) == set(scene.split.train) - {index}
