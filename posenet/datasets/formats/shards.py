@@ -212,12 +212,10 @@ def _lens(entry: Mapping[str, Any], where: str) -> Lens:
 
 def _exact_poses(matrices: NDArray[np.float64], where: Sequence[str]) -> list[Pose]:
     """The poses as they were written, once they are found to be poses; else the nearest ones."""
-    poses = poses_from_matrices(matrices, where, CURE)
-    given = list_poses(torch.from_numpy(matrices[:, :, :3]), matrices[:, :, 3])
-    return [
-        exact if bool((exact.rotation - pose.rotation).abs().max() <= _ROUNDING) else pose
-        for exact, pose in zip(given, poses, strict=True)
-    ]
+    nearest = torch.stack([pose.rotation for pose in poses_from_matrices(matrices, where, CURE)])
+    given = torch.from_numpy(matrices[:, :, :3])
+    exact = (given - nearest).abs().amax(dim=(1, 2), keepdim=True) <= _ROUNDING
+    return list_poses(torch.where(exact, given, nearest), matrices[:, :, 3])
 
 
 def _frame(root: Path, row: Mapping[str, Any], pose: Pose, index: _Index, where: str) -> Frame:
@@ -235,7 +233,7 @@ def _frame(root: Path, row: Mapping[str, Any], pose: Pose, index: _Index, where:
         raise unexpected("key", "eight digits", key, where)
     lens = index.lenses[take_place(row, "lens", index.lenses, where)]
     shard = index.shards[take_place(row, "shard", index.shards, where)]
-    frame = Frame(
+    return Frame(
         name=name,
         image_path=image,
         pose=pose,
@@ -245,9 +243,16 @@ def _frame(root: Path, row: Mapping[str, Any], pose: Pose, index: _Index, where:
         distortion=lens.distortion,
         packed_image=_packed(row, "image_at", shard, f"{key}{member_suffix(image)}", where),
         known_reading=reading,
+        **_depth(root, row, key, index, shard, where),
     )
+
+
+def _depth(
+    root: Path, row: Mapping[str, Any], key: str, index: _Index, shard: _Shard, where: str
+) -> dict[str, Any]:
+    """What is known of the depth image of a frame, if it has one."""
     if row.get("depth") is None:
-        return frame
+        return {}
     camera = None
     if row.get("depth_camera") is not None:
         cameras = index.depth_cameras
@@ -255,13 +260,12 @@ def _frame(root: Path, row: Mapping[str, Any], pose: Pose, index: _Index, where:
     (scale,) = take_numbers({"depth_scale": [row.get("depth_scale")]}, "depth_scale", 1, where)
     if scale <= 0:
         raise unexpected("depth_scale", "a number above 0", scale, where)
-    return replace(
-        frame,
-        depth_path=inside(root, take_text(row, "depth", where), where),
-        depth_camera=camera,
-        depth_scale=scale,
-        packed_depth=_packed(row, "depth_at", shard, f"{key}{DEPTH_SUFFIX}", where),
-    )
+    return {
+        "depth_path": inside(root, take_text(row, "depth", where), where),
+        "depth_camera": camera,
+        "depth_scale": scale,
+        "packed_depth": _packed(row, "depth_at", shard, f"{key}{DEPTH_SUFFIX}", where),
+    }
 
 
 def _packed(
