@@ -31,6 +31,10 @@ from posenet.training.synchronized import share_batches
 
 _NAMED = 8  # frames in one line
 
+# Of AdamW. Gradients of this size are what rounding leaves of a sum over a batch; with torch's 1e-8
+# they would move weights as far as any others, on each machine another way.
+_EPSILON = 1e-6
+
 
 class TrainingModule(lightning.LightningModule):
     """Trains a pose network and, beside it, the moving average of its weights that is kept.
@@ -273,7 +277,7 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW in groups, warmed up linearly, then a cosine to zero."""
         config = self.optimization
-        optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=0.0)
+        optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=0.0, eps=_EPSILON)
         warmup = max(1, round(config.warmup_share * self.total_steps))
 
         def factor(step: int) -> float:
