@@ -23,6 +23,7 @@ from PIL import Image
 from posenet.config import DataConfig
 from posenet.datasets.cache import Report
 from posenet.datasets.formats import find_format
+from posenet.datasets.formats.parsing import MAX_PATH, UNWRITABLE, quote
 from posenet.datasets.formats.shards import (
     DEPTH_SUFFIX,
     FORMAT,
@@ -99,6 +100,12 @@ def write_shards(
     if len(frames) < len(posed):
         lost = len(posed) - len(frames)
         say(f"{root}: {lost} of {len(posed)} posed frames have no image and are left out")
+    for text in (text for frame in frames for text in (frame.name, frame.sequence)):
+        if UNWRITABLE.search(text) or len(text) > MAX_PATH:
+            raise DataError(
+                f"{root}: expected names of frames and sequences of at most {MAX_PATH} characters "
+                f"that can be written down, found {quote(text)}; rename it"
+            )
     metric, scaled_depth = find_format(root, config.format).units_of(root)
     lenses = _Numbers()
     cameras = _Numbers()

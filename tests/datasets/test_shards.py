@@ -203,6 +203,18 @@ def test_what_is_there_is_not_touched(scene_template, tmp_path):
     assert [path.name for path in (tmp_path / "shards").iterdir()] == ["mine.txt"]
 
 
+def test_a_name_that_no_index_can_tell_is_refused_before_anything_is_written(
+    tiny_scene, tmp_path, monkeypatch
+):
+    row = FORMATS["seven_scenes"]
+    read = row.read
+    odd = row._replace(read=lambda *words: [replace(f, sequence="a\x1b[2J") for f in read(*words)])
+    monkeypatch.setitem(FORMATS, "seven_scenes", odd)
+    with pytest.raises(DataError, match=r"found 'a\\x1b\[2J'; rename it"):
+        write_shards(DataConfig(root=str(tiny_scene)), tmp_path / "shards")
+    assert not (tmp_path / "shards").exists()
+
+
 def test_not_into_the_dataset_itself(tiny_scene):
     before = sorted(tiny_scene.rglob("*"))
     for folder in (tiny_scene, tiny_scene / "shards", tiny_scene / "seq-01" / ".." / "x"):
@@ -252,6 +264,11 @@ def link_away(root):
     path.symlink_to(root.parent / "elsewhere.tar")
 
 
+def link_frames_away(root):
+    (root / "frames.jsonl").replace(root.parent / "elsewhere.jsonl")
+    (root / "frames.jsonl").symlink_to(root.parent / "elsewhere.jsonl")
+
+
 def drop_a_line(root):
     lines = (root / "frames.jsonl").read_text().splitlines(keepends=True)
     (root / "frames.jsonl").write_text("".join(lines[:-1]))
@@ -263,6 +280,7 @@ HOSTILE = {
     "a shard below": (change_shard(file="a/train-000000.tar"), "names of shards"),
     "an absolute shard": (change_shard(file="/etc/passwd"), "names of shards"),
     "a link for a shard": (link_away, r"train-000001\.tar: .*found a link"),
+    "a link for the frames": (link_frames_away, r"frames\.jsonl: .*found a link"),
     "a shard that is missing": (
         lambda root: (root / "test-000000.tar").unlink(),
         r"test-000000\.tar: expected a shard, found no file",

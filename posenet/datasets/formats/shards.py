@@ -123,6 +123,7 @@ def read_shards(
     for shard in index.shards:
         _require_whole(shard)
     path = root / FRAMES
+    _require_no_link(path)
     lines = read_lines(path, "a line a frame")
     if len(lines) != index.frames:
         raise DataError(
@@ -142,12 +143,15 @@ def read_shards(
     return require_unique(frames, path)
 
 
-def _require_whole(shard: _Shard) -> None:
-    if shard.path.is_symlink():
+def _require_no_link(path: Path) -> None:
+    if path.is_symlink():
         raise DataError(
-            f"{shard.path}: expected a shard in this folder, found a link to elsewhere; copy the "
-            "shard here"
+            f"{path}: expected a file of the shards in this folder, found a link; copy it here"
         )
+
+
+def _require_whole(shard: _Shard) -> None:
+    _require_no_link(shard.path)
     if not shard.path.is_file():
         raise DataError(f"{shard.path}: expected a shard, found no file; {_COPY}")
     found = shard.path.stat().st_size
