@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from posenet.datasets.frame import Frame
 from posenet.datasets.orientation import Reading, orient, reading
-from posenet.datasets.stored import Stored, bytes_digest, opened
+from posenet.datasets.stored import PackedFile, Stored, bytes_digest, opened
 from posenet.errors import DataError
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))
@@ -117,5 +117,8 @@ def read_depth(stored: Stored, scale: float = 1000.0) -> NDArray[np.float32]:
 
 
 def content_digest(stored: Stored) -> str:
-    """Short digest of a file's bytes; equal images have equal digests."""
-    return bytes_digest(stored.read_bytes())
+    """Short digest of a file's bytes; equal images have equal digests.
+
+    That of a packed file is known, and whoever reads the file holds its bytes against it.
+    """
+    return stored.digest if isinstance(stored, PackedFile) else bytes_digest(stored.read_bytes())

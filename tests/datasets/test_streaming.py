@@ -18,6 +18,7 @@ from posenet.config import AugmentConfig, DataConfig
 from posenet.datasets.loader import AugmentedDataset, Draw, EpochSampler, plain_loader
 from posenet.datasets.scene import load_scene, read_frames
 from posenet.datasets.sharding import write_shards
+from posenet.datasets.stored import PackedFile
 from posenet.datasets.streaming import (
     StreamedViews,
     StreamSampler,
@@ -211,6 +212,17 @@ def test_only_what_is_asked_for_again_and_again_is_cached(scene, settings, monke
     assert [batch.index.tolist() for batch in validation] == [
         scene.split.validation[i : i + 5] for i in (0, 5, 10)
     ]
+
+
+def test_an_image_is_read_once_for_a_view(scene, monkeypatch):
+    read, read_bytes = [], PackedFile.read_bytes
+    monkeypatch.setattr(
+        PackedFile, "read_bytes", lambda packed: read.append(packed.name) or read_bytes(packed)
+    )
+    views = StreamedViews(scene, replace(AUGMENT, depth_share=0.0), 1.0)
+    for index in scene.split.train[:3]:
+        views[Draw(0, 0, 0, index)]
+    assert read == [scene.frames[i].packed_image.name for i in scene.split.train[:3]]
 
 
 def test_nothing_need_be_cached(settings):
