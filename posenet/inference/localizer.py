@@ -28,6 +28,7 @@ from posenet.inference.photos import (
 )
 from posenet.models.calibration import LEVEL, PoseConfidence, pose_confidence
 from posenet.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from posenet.models.folding import folded
 from posenet.models.network import Confidence, Prediction, to_float
 
 Tuple = TypeVar("Tuple", Pose, Confidence)
@@ -51,6 +52,9 @@ class Localizer:
         self.checkpoint = checkpoint
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = checkpoint.network.to(self.device).eval()
+        camera = self.camera
+        probe = torch.zeros(1, 3, camera.height, camera.width, device=self.device)
+        self._folded = folded(self.network, probe)
 
     @classmethod
     def load(cls, run: str | Path, device: str | None = None) -> "Localizer":
@@ -225,7 +229,7 @@ class Localizer:
         if isinstance(self.network, OnnxModel):
             return self.network.predict(torch.as_tensor(images))
         tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
-        pose, logits, candidates, confidence = self.network(to_float(tensor))
+        pose, logits, candidates, confidence = self._folded(to_float(tensor))
         return Prediction(
             self._in_world(pose),
             None if logits is None else logits.cpu().double(),

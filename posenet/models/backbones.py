@@ -23,7 +23,8 @@ class Backbone(NamedTuple):
     Attributes:
         features: Module from (B, 3, H, W) to (B, channels, ~H / 32, ~W / 32).
         channels: Channels of the feature map.
-        layers: The parts of ``features`` from the input on, for freezing.
+        layers: The parts of ``features`` from the input on, for freezing; one after the other they
+            are the whole.
         mean: Mean of the training images, per channel, for values in [0, 1].
         std: Their standard deviation.
         channels_last: Whether the memory format channels_last makes it faster.

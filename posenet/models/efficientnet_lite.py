@@ -32,28 +32,35 @@ _STAGES = (
 
 
 class _SamePaddedConv2d(nn.Conv2d):
-    """Convolution padded as TensorFlow's ``SAME``: for a stride of 2 not the same on both sides."""
+    """Convolution padded as TensorFlow's ``SAME``: for a stride of 2 not the same on both sides.
+
+    Where it is not, the kernel gets a row of zeros in front, and the image is padded evenly: a copy
+    of the kernel costs nothing, one of the image as much as the convolution.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        padding = []
-        for size, kernel, stride in (
-            (x.shape[-1], *self._along(1)),
-            (x.shape[-2], *self._along(0)),
-        ):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            padding += [total // 2, total - total // 2]
-        if padding[0] == padding[1] == padding[2] == padding[3]:
-            return F.conv2d(x, self.weight, None, self.stride, padding[0], 1, self.groups)
-        return F.conv2d(F.pad(x, padding), self.weight, None, self.stride, 0, 1, self.groups)
+        (top, bottom), (left, right) = self._padding(x, 0), self._padding(x, 1)
+        weight = self.weight
+        if (top, left) != (bottom, right):
+            weight = F.pad(weight, (right - left, 0, bottom - top, 0))
+        return F.conv2d(x, weight, self.bias, self.stride, (bottom, right), 1, self.groups)
 
-    def _along(self, axis: int) -> tuple[int, int]:
-        return self.kernel_size[axis], self.stride[axis]
+    def _padding(self, x: Tensor, axis: int) -> tuple[int, int]:
+        """Before and after, along rows or columns."""
+        size, kernel, stride = x.shape[axis - 2], self.kernel_size[axis], self.stride[axis]
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        return total // 2, total - total // 2
 
 
 def _conv(
     inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
     return _SamePaddedConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+
+
+def _clamp(x: Tensor) -> Tensor:
+    """ReLU6 where the values lie: a pass over fresh memory takes as long as a convolution."""
+    return F.relu6(x, inplace=True)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -77,8 +84,8 @@ class _Block(nn.Module):
         self._bn2 = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = _clamp(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = _clamp(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.residual else y
 
@@ -102,13 +109,14 @@ class EfficientNetLite0(nn.Module):
 
     @property
     def layers(self) -> list[nn.Module]:
-        """The parts from the input on: stem, blocks, head."""
-        stem = nn.Sequential(self._conv_stem, self._bn0)
-        return [stem, *self._blocks, nn.Sequential(self._conv_head, self._bn1)]
+        """The parts from the input on; one after the other they are the whole."""
+        stem = nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6(inplace=True))
+        head = nn.Sequential(self._conv_head, self._bn1, nn.ReLU6(inplace=True))
+        return [stem, *self._blocks, head]
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of images."""
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = _clamp(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x)))
+        return _clamp(self._bn1(self._conv_head(x)))

@@ -1,7 +1,7 @@
 """The pose network: backbone, spatial head, rotation and translation. Read it top to bottom."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from posenet.errors import look_up
 from posenet.geometry import REPRESENTATIONS, Pose, mean_rotation
 from posenet.geometry.projection import is_exporting
 from posenet.models.backbones import build_backbone, norm_layers
+from posenet.models.folding import folded
 from posenet.models.novelty import FeatureDensity
 from posenet.models.viewpoints import DECODINGS, ViewpointBins, decode
 
@@ -91,9 +92,15 @@ class PoseNetwork(nn.Module):
         self.backbone = backbone.features.to(memory_format=self.memory_format)
         # The statistics of ImageNet are better than those of 32 neighbouring frames.
         self.frozen_norms = list(norm_layers(self.backbone)) if model.weights != "none" else []
-        for layer in backbone.layers[: round(model.frozen_share * len(backbone.layers))]:
+        count = round(model.frozen_share * len(backbone.layers))
+        for layer in backbone.layers[:count]:
             layer.requires_grad_(False)
             self.frozen_norms.extend(norm_layers(layer))
+        # The backbone in two, in tuples, which torch does not look into: its weights are there.
+        self._frozen_layers = (nn.Sequential(*backbone.layers[:count]),)
+        self._trained_layers = (nn.Sequential(*backbone.layers[count:]),)
+        # What is passed through in place of the frozen layers.
+        self._folded: tuple[nn.Module, ...] = ()
 
         with torch.no_grad():
             probe = torch.zeros(1, 3, data.height, data.width)
@@ -142,13 +149,33 @@ class PoseNetwork(nn.Module):
             norm.eval()
         return self
 
-    def forward(self, image: Tensor) -> Prediction:
+    def fold_frozen_layers(self) -> None:
+        """Pass images through the frozen layers in less time: their norms become part of them.
+
+        Until weights are loaded or moved; the same poses but for rounding.
+        """
+        (layers,) = self._frozen_layers
+        if len(layers) > 0:
+            probe = torch.zeros(1, 3, 64, 64, device=self.pixel_mean.device)
+            self._folded = (folded(layers, probe),)
+
+    def _apply(self, *arguments: Any, **keywords: Any) -> "PoseNetwork":
+        self._folded = ()  # what torch moves, or gives another type, is moved without it
+        return super()._apply(*arguments, **keywords)
+
+    def load_state_dict(self, *arguments: Any, **keywords: Any) -> Any:
+        """Load weights."""
+        self._folded = ()
+        return super().load_state_dict(*arguments, **keywords)
+
+    def forward(self, image: Tensor, *, is_past_frozen: bool = False) -> Prediction:
         """Poses of images.
 
         Args:
             image: RGB in [0, 1], (B, 3, H, W), of the size the network was made for.
+            is_past_frozen: It is what :meth:`pass_frozen_layers` made of images instead.
         """
-        features = self.embed(image)
+        features = self.embed(image, is_past_frozen=is_past_frozen)
         confidence = self._confidence(features.detach()) if self.has_confidence else None
         features = self.dropout(features)
         if self.bins is None:
@@ -165,15 +192,27 @@ class PoseNetwork(nn.Module):
             pose = decode(logits, candidates, self.decoding)
         return Prediction(pose, logits, candidates, confidence)
 
-    def embed(self, image: Tensor) -> Tensor:
+    def embed(self, image: Tensor, *, is_past_frozen: bool = False) -> Tensor:
         """Features that pose and confidence are read from, (B, D).
 
         Args:
             image: RGB in [0, 1], (B, 3, H, W), of the size the network was made for.
+            is_past_frozen: It is what :meth:`pass_frozen_layers` made of images instead.
         """
-        image = (image - self.pixel_mean) / self.pixel_std
-        features = self.backbone(image.contiguous(memory_format=self.memory_format))
+        if is_past_frozen or self._folded:
+            past = image if is_past_frozen else self.pass_frozen_layers(image)
+            features = self._trained_layers[0](past)
+        else:
+            features = self.backbone(self._normalised(image))
         return F.relu(self.norm(self.reduce(features))).flatten(start_dim=1)
+
+    def pass_frozen_layers(self, image: Tensor) -> Tensor:
+        """What the layers that do not learn make of images, (B, C, h, w); it stays the same."""
+        return (self._folded or self._frozen_layers)[0](self._normalised(image))
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        image = (image - self.pixel_mean) / self.pixel_std
+        return image.contiguous(memory_format=self.memory_format)
 
     def _confidence(self, features: Tensor) -> Confidence:
         raw = self.confidence(features).float().clamp(*_LOG_SCALES)

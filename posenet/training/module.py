@@ -111,7 +111,8 @@ class TrainingModule(lightning.LightningModule):
             teacher.to(self.device)
 
     def on_train_start(self) -> None:
-        """Refuse a teacher that is not the one a resumed run began with."""
+        """Fold what is frozen; refuse a teacher that is not the one a resumed run began with."""
+        self.network.fold_frozen_layers()
         for teacher in self._teacher:
             for name, value in teacher.bins.state_dict().items():
                 if not torch.equal(value, self.network.bins.state_dict()[name]):

@@ -74,7 +74,9 @@ def test_efficientnet_lite0_is_the_reference_implementation(lite0_state, height,
     with torch.inference_mode():
         expected = reference.extract_features(image)
         assert expected.std() > 0.1
-        assert torch.equal(features(image), expected)
+        # Padded kernels instead of padded images: the sums are the same, not always their order.
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(features(image), expected, rtol=0, atol=1e-5 * scale)
 
 
 def test_efficientnet_lite0_trains_like_the_reference(lite0_state):
