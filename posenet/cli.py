@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-_WITH_SETTINGS = ("train", "inspect", "bench")
+_WITH_SETTINGS = ("train", "inspect", "bench", "shard")
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LESS_MEMORY = {
     "train": "use a smaller --optimization.batch_size, or a smaller --data.width and --data.height",
@@ -88,7 +88,7 @@ def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
     argparse alone would take the value of a setting for the configuration file.
     """
     own = {"--resume", "--settings", "--debug", "--help"}
-    if words[0] in ("inspect", "bench"):
+    if words[0] != "train":
         own |= {word for word in words if word.startswith("--") and "." not in word.split("=")[0]}
     rest: list[str] = []
     settings: list[str] = []
@@ -140,6 +140,20 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("folder", metavar="FOLDER", help="the dataset")
     verb.add_argument("--output", type=Path, help="folder for the page (inspection-NAME)")
     verb.add_argument("--json", action="store_true", help="print inspection.json on stdout")
+
+    verb = _add(
+        verbs,
+        "shard",
+        _shard,
+        "a dataset as a few large tars that training can stream (webdataset's layout)",
+        epilog="--data.format, --data.intrinsics and --data.depth_registered can follow, as for "
+        "train. Images are copied as they are.",
+    )
+    verb.add_argument("source", metavar="SRC", type=Path, help="a dataset of any format")
+    verb.add_argument("destination", metavar="DST", type=Path, help="folder to make")
+    verb.add_argument(
+        "--frames-per-shard", metavar="N", type=_count, default=1000, help="at most (1000)"
+    )
 
     verb = _add(
         verbs,
@@ -446,6 +460,32 @@ def _inspect(options: argparse.Namespace, settings: list[str]) -> int:
     return run_inspect(config.data, options.output, options.json)
 
 
+# The other settings of data decide how shards are read.
+_OF_SHARDS = ("--data.format", "--data.intrinsics", "--data.depth_registered")
+
+
+def _shard(options: argparse.Namespace, settings: list[str]) -> int:
+    from posenet.config import load_config
+
+    for word in settings:
+        name = word.split("=")[0]
+        if name not in _OF_SHARDS:
+            raise UsageError(f"{name}: posenet shard takes the settings {', '.join(_OF_SHARDS)}")
+    config = load_config(None, [*settings, f"--data.root={options.source}"])
+    from posenet.datasets.sharding import write_shards
+    from posenet.progress import report_progress
+
+    with report_progress("copying frames") as report:
+        made = write_shards(config.data, options.destination, options.frames_per_shard, report)
+    print(
+        f"{options.destination}: {made.frames} frames in {len(made.shards)} shards, "
+        f"{made.size / 1e6:.1f} MB; next: posenet train --data.root {options.destination} "
+        "--data.stream true",
+        file=sys.stderr,
+    )
+    return 0
+
+
 def _convert(options: argparse.Namespace, _: list[str]) -> int:
     from posenet.conversion.convert import run_convert
 
@@ -676,13 +716,7 @@ def _words(text: str) -> list[str]:
 
 
 def _counts(text: str) -> list[int]:
-    try:
-        counts = [int(word) for word in text.split(",")]
-    except ValueError:
-        counts = [0]
-    if min(counts) < 1:
-        raise argparse.ArgumentTypeError(f"expected whole numbers above 0, found {text!r}")
-    return counts
+    return [_count(word) for word in text.split(",")]
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:
@@ -695,6 +729,13 @@ def _sizes(text: str) -> list[tuple[int, int]]:
             f"expected WIDTHxHEIGHT in pixels, such as 224x168, found {text!r}"
         )
     return sizes
+
+
+def _count(text: str) -> int:
+    value = int(text) if text.isascii() and text.isdecimal() else 0
+    if not 0 < value < 10**9:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, found {text!r}")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -50,6 +50,11 @@ class DataConfig:
         least_readable: Share of the images that must be readable; the others are left out.
         cache: Folder of the resized frames; the user's cache folder when omitted.
         workers: Processes that prepare batches; 0 prepares them in the main one.
+        stream: Read training frames from shards (see posenet shard) while training, about in the
+            order in which they lie there, instead of caching them: for datasets larger than the
+            disk. Views cannot be filled in from other frames then.
+        stream_buffer: Frames in a row among which the next one is drawn; the order of the shards is
+            shuffled besides. None is kept in memory for it.
     """
 
     root: str = ""
@@ -65,6 +70,8 @@ class DataConfig:
     least_readable: float = 0.95
     cache: str | None = None
     workers: int = 1
+    stream: bool = False
+    stream_buffer: int = 500
 
 
 @dataclass(frozen=True)
@@ -410,6 +417,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "data.height": (16, 8192),
     "data.least_readable": (0, 1),
     "data.workers": (0, 256),
+    "data.stream_buffer": (1, 1e9),
     "augment.yaw_deg": (0, 60),  # turned further, a wide image would see what was behind it
     "augment.pitch_deg": (0, 60),
     "augment.roll_deg": (0, 180),

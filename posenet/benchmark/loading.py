@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 
 from posenet.benchmark.statistics import Effort, Took, batch_figures, watch
 from posenet.config import Config
-from posenet.datasets.loader import Sample, plain_loader, training_loader
+from posenet.datasets.loader import Sample, plain_loader
 from posenet.datasets.scene import Scene
+from posenet.datasets.streaming import training_batches
 
 
 def time_loader(config: Config, scene: Scene, effort: Effort) -> dict[str, dict[str, float]]:
@@ -25,7 +26,7 @@ def time_loader(config: Config, scene: Scene, effort: Effort) -> dict[str, dict[
     size = config.optimization.batch_size
     loaders = {
         "plain": plain_loader(scene, scene.split.train, size),
-        "augmented": training_loader(
+        "augmented": training_batches(
             scene, config.data, config.augment, batch_size=size, views=0, seed=config.seed
         ),
     }

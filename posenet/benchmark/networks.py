@@ -10,8 +10,9 @@ import torch
 from posenet.benchmark.machine import peak_memory
 from posenet.benchmark.statistics import Effort, Took, batch_figures, repeat, time_figures
 from posenet.config import Config
-from posenet.datasets.loader import Sample, training_loader
+from posenet.datasets.loader import Sample
 from posenet.datasets.scene import Scene
+from posenet.datasets.streaming import training_batches
 from posenet.inference.localizer import Localizer
 from posenet.models.checkpoint import Checkpoint
 from posenet.models.network import PoseNetwork
@@ -50,7 +51,7 @@ def time_training(
         network = untrained_network(config, scene)
         if teacher is not None:
             network.bins.load_state_dict(teacher.network.bins.state_dict())
-        loader = training_loader(
+        loader = training_batches(
             scene,
             config.data,
             config.augment,

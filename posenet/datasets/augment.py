@@ -26,7 +26,7 @@ _NOISE_PLACES = 2**20
 
 def random_view(
     view: View,
-    depth: NDArray[np.uint16] | None,
+    depth: Callable[[], NDArray[np.uint16]] | None,
     intrinsics: Intrinsics,
     config: AugmentConfig,
     rng: np.random.Generator,
@@ -36,7 +36,8 @@ def random_view(
 
     Args:
         view: The training image.
-        depth: Its depth in millimetres, 0 where unknown, (height, width); None without.
+        depth: Gives its depth in millimetres, 0 where unknown, (height, width), which not every
+            view needs; None without.
         intrinsics: The camera of all images.
         config: The ranges.
         rng: Source of everything random.
@@ -47,7 +48,7 @@ def random_view(
     new = None
     if depth is not None and rng.random() < config.depth_share:
         shift = random_shift(config, rng)
-        moved = moved_view(DepthView(view, depth), intrinsics, turn, shift)
+        moved = moved_view(DepthView(view, depth()), intrinsics, turn, shift)
         # An image's own padding is no hole of the rendering.
         seen, before = np.count_nonzero(moved.seen), np.count_nonzero(view.seen)
         if seen >= (1.0 - config.max_hole_share) * before:

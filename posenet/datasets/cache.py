@@ -18,11 +18,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from posenet.datasets.depth import depth_for_color
+from posenet.datasets.decoding import Decoded, Decoder
 from posenet.datasets.frame import Frame
-from posenet.datasets.images import INVALID_DEPTH_MM, content_digest, read_depth, read_posed_image
 from posenet.datasets.orientation import Reading
-from posenet.datasets.resampling import is_plain_resize, resample_image
+from posenet.datasets.resampling import is_plain_resize
+from posenet.datasets.stored import PackedFile, Stored, state_of
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
 
@@ -51,6 +51,11 @@ class CachedImages(NamedTuple):
     unreadable: Mapping[int, str] = MappingProxyType({})
     unreadable_depth: Mapping[int, str] = MappingProxyType({})
     readings: Mapping[int, Reading] = MappingProxyType({})
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether depth was asked for, and some frame has it."""
+        return self.depth is not None
 
     def color_image(self, index: int) -> NDArray[np.uint8]:
         """A copy of one image; unlike a view of the map, it costs no memory once it is gone."""
@@ -124,64 +129,27 @@ def cache_images(
     Raises:
         DataError: Too many images cannot be read, or the folder cannot be written.
     """
-
-    def target(frame: Frame) -> Intrinsics:
-        return frame.intrinsics.resized(width, height) if camera is None else camera
-
-    def load_color(frame: Frame) -> _Loaded:
-        image, how = read_posed_image(frame)
-        own = _camera_of(frame, image.shape[1], image.shape[0])
-        distortion = None if camera is None else frame.distortion
-        digest = content_digest(frame.image_path)
-        return _Loaded(resample_image(image, own, distortion, target(frame)), digest, how)
-
-    def load_depth(frame: Frame) -> _Loaded:
-        if frame.depth_path is None:
-            return _Loaded(np.zeros((height, width), np.uint16))
-        distortion = None if camera is None else frame.distortion
-        metres = depth_for_color(
-            read_depth(frame.depth_path, frame.depth_scale),
-            frame.depth_camera,
-            frame.intrinsics,
-            distortion,
-            target(frame),
-        )
-        return _Loaded(np.rint(np.minimum(metres * 1000.0, INVALID_DEPTH_MM)).astype(np.uint16))
-
+    decoder = Decoder(width, height, camera)
     # An image that is only resized does not depend on its camera, but for the way up.
     lenses = [
-        repr((frame.intrinsics, frame.distortion, target(frame)))
+        repr((frame.intrinsics, frame.distortion, decoder.target(frame)))
         if camera is not None and not is_plain_resize(frame.intrinsics, frame.distortion, camera)
         else repr((width, height, frame.intrinsics.width < frame.intrinsics.height))
         for frame in frames
     ]
-    color_path = _cache_path(folder, [[f.image_path] for f in frames], "color", lenses)
+    color_path = _cache_path(folder, [[f.image] for f in frames], "color", lenses)
     shape = (height, width)
     build = _Build(frames, report, least_readable)
-    build.write(color_path, load_color, (*shape, 3), np.uint8)
+    build.write(color_path, decoder.color, (*shape, 3), np.uint8)
     depth_path = None
     if with_depth:
         sensors = [
             repr((lens, frame.intrinsics, frame.depth_camera, frame.depth_scale))
             for frame, lens in zip(frames, lenses, strict=True)
         ]
-        depth_path = _cache_path(folder, [[f.depth_path] for f in frames], "depth", sensors)
-        build.write(depth_path, load_depth, shape, np.uint16)
+        depth_path = _cache_path(folder, [[f.depth] for f in frames], "depth", sensors)
+        build.write(depth_path, decoder.depth, shape, np.uint16)
     return _open_cache(color_path, depth_path)
-
-
-def _camera_of(frame: Frame, width: int, height: int) -> Intrinsics:
-    """The frame's camera at the size its image turned out to have."""
-    known = frame.intrinsics
-    if (width, height) == (known.width, known.height):
-        return known
-    if not known.has_proportions(width, height):
-        raise DataError(
-            f"{frame.image_path}: expected {known.width}x{known.height} pixels, or their "
-            f"proportions, like its camera in {frame.sequence}, found {width}x{height}; give "
-            "images of another camera their own intrinsics or their own sequence"
-        )
-    return known.resized(width, height)
 
 
 def _open_cache(color: Path, depth: Path | None) -> CachedImages:
@@ -221,34 +189,31 @@ def _usable(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> dict[str, An
 
 
 def _cache_path(
-    folder: Path, sources: list[list[Path | None]], kind: str, settings: list[str]
+    folder: Path, sources: list[list[Stored | None]], kind: str, settings: list[str]
 ) -> Path:
     """``WHAT-STATE.kind.npy``: which files at which settings, and how the files are now."""
 
-    def stamp(path: Path | None) -> list[Any]:
-        if path is None:
+    def stamp(stored: Stored | None) -> list[Any]:
+        if stored is None:
             return []
         try:
-            status = path.stat()
+            return list(state_of(stored))
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); copy it again") from error
-        return [status.st_size, status.st_mtime_ns]
+            reason = f"cannot be read ({error.strerror}); copy it again"
+            raise DataError(f"{stored}: {reason}") from error
+
+    def name(stored: Stored | None) -> str:
+        if isinstance(stored, PackedFile):
+            return f"{stored.archive.resolve()}/{stored.name}"
+        return str(stored.resolve()) if stored else ""
 
     def short(value: Any) -> str:
         return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
-    names = [[str(path.resolve()) if path else "" for path in paths] for paths in sources]
+    names = [[name(stored) for stored in group] for group in sources]
     what = short([CACHE_FORMAT, names, settings])
-    state = short([[stamp(path) for path in paths] for paths in sources])
+    state = short([[stamp(stored) for stored in group] for group in sources])
     return folder / f"{what}-{state}.{kind}.npy"
-
-
-class _Loaded(NamedTuple):
-    """One row of an array, and what is known of its file."""
-
-    row: NDArray[Any]
-    digest: str = ""
-    how: Reading = "upright"
 
 
 class _Build(NamedTuple):
@@ -267,7 +232,7 @@ class _Build(NamedTuple):
     def write(
         self,
         path: Path,
-        load: Callable[[Frame], _Loaded],
+        load: Callable[[Frame], Decoded],
         shape: tuple[int, ...],
         dtype: type,
     ) -> None:
@@ -301,19 +266,19 @@ class _Build(NamedTuple):
     def _fill(
         self,
         file: BinaryIO,
-        load: Callable[[Frame], _Loaded],
+        load: Callable[[Frame], Decoded],
         shape: tuple[int, ...],
         dtype: np.dtype,
     ) -> dict[str, Any]:
         """Write the rows one after the other; mapped, they would all count as memory."""
         header = {"descr": dtype.str, "fortran_order": False, "shape": (len(self.frames), *shape)}
         np.lib.format.write_array_header_2_0(file, header)
-        nothing = _Loaded(np.zeros(shape, dtype))
+        nothing = Decoded(np.zeros(shape, dtype))
         digests: list[str] = []
         unreadable: dict[int, str] = {}
         readings: dict[int, Reading] = {}
 
-        def decode(frame: Frame) -> _Loaded | DataError:
+        def decode(frame: Frame) -> Decoded | DataError:
             try:
                 return load(frame)
             except DataError as error:
@@ -323,7 +288,7 @@ class _Build(NamedTuple):
             decoded = map_in_order(pool, decode, self.frames)
             for index, found in enumerate(decoded):
                 loaded = nothing if isinstance(found, DataError) else found
-                file.write(np.ascontiguousarray(loaded.row, dtype).tobytes())
+                file.write(np.ascontiguousarray(loaded.pixels, dtype).tobytes())
                 digests.append(loaded.digest)
                 if loaded.how != "upright":
                     readings[index] = loaded.how
@@ -335,7 +300,7 @@ class _Build(NamedTuple):
                     self.report(index + 1, len(self.frames))
         return {"digests": digests, "unreadable": unreadable, "readings": readings}
 
-    def _can_read(self, load: Callable[[Frame], _Loaded], index: int) -> bool:
+    def _can_read(self, load: Callable[[Frame], Decoded], index: int) -> bool:
         try:
             load(self.frames[index])
         except DataError:

@@ -1,6 +1,6 @@
 """Decoding images, the way up that their poses are for."""
 
-import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 
 from posenet.datasets.frame import Frame
 from posenet.datasets.orientation import Reading, orient, reading
+from posenet.datasets.stored import PackedFile, Stored, bytes_digest, opened
 from posenet.errors import DataError
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))
@@ -44,23 +45,28 @@ def read_posed_image(frame: Frame) -> tuple[NDArray[np.uint8], Reading]:
     Raises:
         DataError: The file is missing, truncated or no image.
     """
-    with _opened(frame.image_path) as image:
+    with _opened(frame.image) as image:
         how = reading(image, frame.intrinsics)
         return rgb_pixels(image, turned=how == "turned"), how
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(stored: Stored) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as image:
+        with Image.open(opened(stored)) as image:
             yield image
     except UNDECODABLE as error:
-        # An error of the file system has a reason that is worth more than its number.
-        reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "")
         raise DataError(
-            f"{path}: expected an image, found none that can be read ({reason}); copy it again, or "
-            "convert it to png or jpg"
+            f"{stored}: expected an image, found none that can be read "
+            f"({why_unreadable(stored, error)}); copy it again, or convert it to png or jpg"
         ) from error
+
+
+def why_unreadable(stored: Stored, error: Exception) -> str:
+    """What Pillow or the file system has against an image, without its name."""
+    # An error of the file system has a reason that is worth more than its number.
+    reason = getattr(error, "strerror", None) or str(error).replace(f" {str(stored)!r}", "")
+    return re.sub(r" <_io\.BytesIO object at \w+>", "", reason)
 
 
 def rgb_pixels(image: Image.Image, *, turned: bool) -> NDArray[np.uint8]:
@@ -88,24 +94,31 @@ def exif_focal_px(image: Path | Image.Image) -> float | None:
     return focal / FULL_FRAME_DIAGONAL_MM * diagonal if 0.0 < focal < 10_000.0 else None
 
 
-def read_depth(path: Path, scale: float = 1000.0) -> NDArray[np.float32]:
+def read_depth(stored: Stored, scale: float = 1000.0) -> NDArray[np.float32]:
     """Decode a 16-bit depth image to metres, (height, width); 0 where there is no measurement.
 
     Args:
-        path: The image.
+        stored: The image.
         scale: Its units in a metre.
 
     Raises:
         DataError: The file is not a 16-bit single-channel image.
     """
-    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        content = np.frombuffer(stored.read_bytes(), np.uint8)
+    except OSError:
+        content = np.empty(0, np.uint8)
+    depth = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
         found = "no image" if depth is None else f"{depth.dtype} of shape {depth.shape}"
-        raise DataError(f"{path}: expected a 16-bit depth image, found {found}")
+        raise DataError(f"{stored}: expected a 16-bit depth image, found {found}")
     depth[depth == INVALID_DEPTH_MM] = 0
     return depth.astype(np.float32) / np.float32(scale)
 
 
-def content_digest(path: Path) -> str:
-    """Short digest of a file's bytes; equal images have equal digests."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+def content_digest(stored: Stored) -> str:
+    """Short digest of a file's bytes; equal images have equal digests.
+
+    That of a packed file is known, and whoever reads the file holds its bytes against it.
+    """
+    return stored.digest if isinstance(stored, PackedFile) else bytes_digest(stored.read_bytes())

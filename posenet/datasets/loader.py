@@ -1,6 +1,7 @@
 """From frames to batches: which frame, in which order, seen how, all decided by (seed, epoch)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -71,7 +72,7 @@ class _PosedImages:
         self.translations = centers - scene.origin
         self.intrinsics = scene.camera
         self.lenses = [(frame.intrinsics, frame.distortion) for frame in frames]
-        has_images = scene.images.depth is not None
+        has_images = scene.images.has_depth
         self.has_depth = np.array([has_images and f.depth_path is not None for f in frames])
         self.has_depth[list(scene.images.unreadable_depth)] = False
 
@@ -80,10 +81,8 @@ class _PosedImages:
         image = with_alpha(self.images.color_image(index), seen)
         return View(image, self.rotations[index], self.translations[index])
 
-    def depth(self, index: int) -> NDArray[np.uint16] | None:
-        if self.images.depth is None or not self.has_depth[index]:
-            return None
-        return self.images.depth_image(index)
+    def depth(self, index: int) -> Callable[[], NDArray[np.uint16]] | None:
+        return partial(self.images.depth_image, index) if self.has_depth[index] else None
 
 
 class PlainDataset(Dataset[Sample]):
@@ -140,7 +139,7 @@ class AugmentedDataset(Dataset[Sample]):
         is_near = np.arccos(cosine) + distance < FILL_REACH
         near = self.fillers[is_near & (self.fillers != index)]
         chosen = rng.permutation(near)[: self.config.fill_from]
-        return (DepthView(self.posed.view(i), self.posed.depth(i)) for i in chosen)
+        return (DepthView(self.posed.view(i), self.posed.images.depth_image(i)) for i in chosen)
 
 
 class EpochSampler(Sampler[Draw]):
@@ -181,11 +180,14 @@ class EpochSampler(Sampler[Draw]):
         position = 0
         while position < len(self):
             number, first = divmod(self.epoch * len(self) + position, self.pass_length)
-            order = np.random.default_rng((self.seed, number)).permutation(self.pass_length)
-            for choice in order[first : first + len(self) - position]:
+            for choice in self.order(number)[first : first + len(self) - position]:
                 frame = self.indices[choice % len(self.indices)]
                 yield Draw(self.seed, self.epoch, position, frame)
                 position += 1
+
+    def order(self, number: int) -> NDArray[np.int64]:
+        """Of a pass, which comes when: places in the training frames, one after the other."""
+        return np.random.default_rng((self.seed, number)).permutation(self.pass_length)
 
 
 class SharedBatchSampler(BatchSampler):
@@ -234,7 +236,7 @@ def training_poses(scene: Scene, config: AugmentConfig, views: int, seed: int) -
     poses = [scene.frames[i].pose for i in scene.split.train]
     rotations = [pose.rotation.double().numpy() for pose in poses]
     centers = [pose.translation.double().numpy() - scene.origin for pose in poses]
-    has_depth = scene.images.depth is not None
+    has_depth = scene.images.has_depth
     for index in range(len(poses) * views):
         rotation, center = rotations[index % len(poses)], centers[index % len(poses)]
         frame = scene.frames[scene.split.train[index % len(poses)]]

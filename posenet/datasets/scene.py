@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from posenet.config import DataConfig
 from posenet.datasets.cache import CachedImages, Report, cache_images
-from posenet.datasets.formats import Format, find_format
+from posenet.datasets.decoding import Decoder
+from posenet.datasets.formats import find_format
 from posenet.datasets.frame import Frame
 from posenet.datasets.orientation import TURN_FILES, Reading
 from posenet.datasets.resampling import common_lens
 from posenet.datasets.splits import Split, split_frames
+from posenet.datasets.streamed_images import StreamedImages, stream_images
 from posenet.errors import DataError, UsageError
 from posenet.geometry import Intrinsics, Pose, stack_poses
 from posenet.progress import say
@@ -45,7 +47,7 @@ class Scene(NamedTuple):
     """
 
     frames: list[Frame]
-    images: CachedImages
+    images: CachedImages | StreamedImages
     split: Split
     camera: Intrinsics
     metric: bool = True
@@ -82,15 +84,21 @@ def read_frames(config: DataConfig) -> list[Frame]:
 
 
 def load_scene(
-    config: DataConfig, *, with_depth: bool = False, report: Report | None = None
+    config: DataConfig,
+    *,
+    with_depth: bool = False,
+    for_training: bool = False,
+    report: Report | None = None,
 ) -> Scene:
     """Read a dataset, decode its images into the cache, and split it.
 
     Frames without a readable image are left out and counted on stderr, as long as they are few.
+    With ``data.stream``, training images stay in their shards until they are asked for.
 
     Args:
         config: Which dataset. Its width and height are taken as they are.
         with_depth: Read depth too, where any frame has it.
+        for_training: Whether nobody will ask for many test frames, which then stay there too.
         report: Called with (done, total) while images are decoded.
 
     Raises:
@@ -98,7 +106,13 @@ def load_scene(
         UsageError: The configuration does not make sense.
     """
     frames = read_frames(config)
-    present = _with_images(frames, config.root)
+    streams = config.stream and all(frame.packed_image is not None for frame in frames)
+    if config.stream and for_training and not streams:
+        raise UsageError(
+            f"data.stream: expected shards to stream from, found other files in {config.root}; "
+            "make shards of it with posenet shard, or leave data.stream out"
+        )
+    present = frames_with_images(frames, config.root)
     if len(present) < len(frames):
         say(
             f"{config.root}: {len(frames) - len(present)} of {len(frames)} posed frames have no "
@@ -111,20 +125,23 @@ def load_scene(
                 f"data.{name}: {rule} draws single frames, whose neighbours are near copies: "
                 "errors on them say little about new places; use tail or sequences to measure"
             )
-    row = find_format(Path(config.root), config.format)
-    with_depth = with_depth and _has_depth(frames, row, config.root)
+    units = find_format(Path(config.root), config.format).units_of(Path(config.root))
+    with_depth = with_depth and _has_depth(frames, units, config.root)
     folder = Path(config.cache) if config.cache else default_cache_folder()
     camera = network_camera(frames, config)
-    images = cache_images(
-        frames,
-        config.width,
-        config.height,
-        folder,
-        camera=camera,
-        with_depth=with_depth,
-        least_readable=config.least_readable,
-        report=report,
-    )
+    how = {
+        "with_depth": with_depth,
+        "least_readable": config.least_readable,
+        "report": report,
+    }
+    if streams:
+        digests = [f.packed_image.digest for f in frames] if config.drop_repeated else None
+        split = split_frames(frames, config.validation, digests, config.split)
+        kept = [split.validation] if for_training else [split.validation, split.test]
+        decoder = Decoder(config.width, config.height, camera)
+        images = stream_images(frames, kept, decoder, folder, **how)
+    else:
+        images = cache_images(frames, config.width, config.height, folder, camera=camera, **how)
     for what, lost in (("", images.unreadable), ("depth ", images.unreadable_depth)):
         if lost:
             say(f"{len(lost)} of {len(frames)} {what}images cannot be read and are left out:")
@@ -135,15 +152,16 @@ def load_scene(
     split = split_frames(frames, config.validation, digests, config.split, usable)
     origin = _origin([frames[i] for i in split.train])
     turns_photos = _turns_photos(frames, images.readings, split.train)
-    return Scene(frames, images, split, camera, row.metric, origin, turns_photos)
+    return Scene(frames, images, split, camera, units[0], origin, turns_photos)
 
 
-def _has_depth(frames: Sequence[Frame], row: Format, root: str) -> bool:
+def _has_depth(frames: Sequence[Frame], units: tuple[bool, bool], root: str) -> bool:
     """Whether views can be rendered from depth; where they cannot, why not is told."""
+    metric, scaled_depth = units
     no_effect = "augment.depth_share and augment.fill_from have no effect"
     if not any(frame.depth_path is not None for frame in frames):
         say(f"no frame has depth: {no_effect}")
-    elif not row.metric and not row.scaled_depth:
+    elif not metric and not scaled_depth:
         say(f"{root}: its depth is in metres and its poses are in units of their own: {no_effect}")
     else:
         return True
@@ -154,7 +172,7 @@ def _turns_photos(
     frames: Sequence[Frame], readings: Mapping[int, Reading], train: Sequence[int]
 ) -> bool:
     """Whether photos are turned, as training images were; refused where that was a guess."""
-    first = {how: frames[index].image_path for index, how in reversed(readings.items())}
+    first = {how: frames[index].image for index, how in reversed(readings.items())}
     if "turned" in first and "undecided" in first:
         raise DataError(
             f"{first['undecided']}: expected a camera that tells whether its EXIF orientation "
@@ -192,7 +210,7 @@ def resolve_data(config: DataConfig) -> DataConfig:
     """
     if config.camera is not None:
         return config
-    frames = _with_images(read_frames(config), config.root)
+    frames = frames_with_images(read_frames(config), config.root)
     camera = _training_camera(frames, config)
     if (camera.width - camera.height) * (config.width - config.height) < 0:
         say(
@@ -217,20 +235,24 @@ def _training_camera(frames: Sequence[Frame], config: DataConfig) -> Intrinsics:
     return common_lens([frames[i] for i in train])[0]
 
 
-def _with_images(frames: list[Frame], root: str) -> list[Frame]:
-    """The frames whose image is there; one whose depth image is not has no depth."""
+def frames_with_images(frames: list[Frame], root: str) -> list[Frame]:
+    """The frames whose image is there; one whose depth image is not has no depth.
+
+    Raises:
+        DataError: There is none.
+    """
     present = [
         replace(frame, depth_path=None)
-        if frame.depth_path is not None and not frame.depth_path.is_file()
+        if frame.depth is not None and not frame.depth.is_file()
         else frame
         for frame in frames
-        if frame.image_path.is_file()
+        if frame.image.is_file()
     ]
     if present:
         return present
     raise DataError(
         f"{root}: none of its {len(frames)} posed images is there, the first should be "
-        f"{frames[0].image_path}; copy the images there (posenet inspect shows poses without them)"
+        f"{frames[0].image}; copy the images there (posenet inspect shows poses without them)"
     )
 
 

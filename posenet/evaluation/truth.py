@@ -64,7 +64,7 @@ def read_truth(
     everything, kind = read_source(path, name, options=_options("--ground-truth"))
     form, _, holds = kind.rpartition(" ")
     if metric is None:
-        metric = form not in FORMATS or FORMATS[form].metric
+        metric = form not in FORMATS or FORMATS[form].units_of(path)[0]
     if holds == "dataset":
         everything, parts = _split_dataset(everything, path, split)
     else:

@@ -166,7 +166,7 @@ def check_depth(evidence: Evidence) -> list[Finding]:
                 "unreadable_depth",
                 "error",
                 f"expected 16-bit depth images, found {len(depth.unreadable)} sampled ones that "
-                f"are none, such as {evidence.frames[depth.unreadable[0]].depth_path}",
+                f"are none, such as {evidence.frames[depth.unreadable[0]].depth}",
                 names(evidence, depth.unreadable),
                 "copy them again, or remove them: depth is optional",
             )

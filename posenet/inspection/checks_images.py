@@ -23,7 +23,7 @@ def check_readable(evidence: Evidence) -> list[Finding]:
     missing = [i for i, image in enumerate(evidence.images) if image.state == "missing"]
     broken = [i for i, image in enumerate(evidence.images) if image.state == "unreadable"]
     if missing:
-        first = evidence.frames[missing[0]].image_path
+        first = evidence.frames[missing[0]].image
         findings.append(
             Finding(
                 "missing_images",
@@ -41,7 +41,7 @@ def check_readable(evidence: Evidence) -> list[Finding]:
                 "unreadable_images",
                 "error",
                 f"expected images, found {len(broken)} that cannot be read; the first is "
-                f"{evidence.frames[broken[0]].image_path} ({image.reason})",
+                f"{evidence.frames[broken[0]].image} ({image.reason})",
                 names(evidence, broken),
                 "copy them again, or remove them and their poses",
             )

@@ -110,7 +110,7 @@ def _small(camera: Intrinsics) -> Intrinsics:
 def _depth(frame: Frame) -> Array | None:
     """Depth as the colour camera sees it, metres, small; None where it cannot be read."""
     try:
-        depth = read_depth(frame.depth_path, frame.depth_scale)
+        depth = read_depth(frame.depth, frame.depth_scale)
     except DataError:
         return None
     camera = frame.intrinsics

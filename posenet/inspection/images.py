@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from posenet.datasets.frame import Frame
-from posenet.datasets.images import content_digest
+from posenet.datasets.images import UNDECODABLE, content_digest, why_unreadable
 from posenet.datasets.orientation import Reading, orient, reading, size_for
+from posenet.datasets.stored import Stored, opened, state_of
+from posenet.errors import DataError
 from posenet.geometry import Intrinsics
 
 Report = Callable[[int, int], None]
@@ -24,7 +25,7 @@ THUMBNAIL = (64, 48)
 SAME_SHIFT = 0.15
 # Below this mean difference to itself one column aside an image shows nothing to compare.
 FLAT = 0.5
-_READ_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+READ_ERRORS = (*UNDECODABLE, DataError)  # the last of what is in a shard
 
 
 class ImageFacts(NamedTuple):
@@ -61,12 +62,12 @@ def read_images(
     chosen[spread_runs(len(frames), most)] = True
 
     def look(index: int) -> ImageFacts:
-        path = frames[index].image_path
-        if not path.is_file():
+        stored = frames[index].image
+        if not stored.is_file():
             return ImageFacts("missing", "", 0, 0, None)
         if not chosen[index]:
             return ImageFacts("unread", "", 0, 0, None)
-        return read_thumbnail(path, frames[index].intrinsics)
+        return read_thumbnail(stored, frames[index].intrinsics)
 
     facts = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -85,27 +86,26 @@ def spread_runs(count: int, most: int, run: int = 10) -> NDArray[np.int64]:
     return np.unique((starts[:, None] + np.arange(run)).ravel())
 
 
-def read_thumbnail(path: Path, camera: Intrinsics | None = None) -> ImageFacts:
+def read_thumbnail(stored: Stored, camera: Intrinsics | None = None) -> ImageFacts:
     """Decode an image only as finely as a thumbnail needs; a truncated file is found out."""
     try:
-        with Image.open(path) as image:
+        with Image.open(opened(stored)) as image:
             size, how = size_for(image, camera), reading(image, camera)
             image.draft("L", (4 * THUMBNAIL[0], 4 * THUMBNAIL[1]))
             shown = orient(image, turned=how == "turned")
             grey = shown.convert("L").resize(THUMBNAIL, Image.Resampling.BOX)
             return ImageFacts("ok", "", *size, np.asarray(grey, dtype=np.float32), how)
-    except _READ_ERRORS as error:
-        reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "")
-        return ImageFacts("unreadable", reason, 0, 0, None)
+    except READ_ERRORS as error:
+        return ImageFacts("unreadable", why_unreadable(stored, error), 0, 0, None)
 
 
 def read_grey(frame: Frame, longest: int) -> tuple[NDArray[np.uint8], float, float]:
     """Grey image whose longer side is at most ``longest``, and its pixels per pixel on disk.
 
     Raises:
-        OSError: Or another of Pillow's errors: the image cannot be read.
+        OSError: Or another of ``READ_ERRORS``: the image cannot be read.
     """
-    with Image.open(frame.image_path) as image:
+    with Image.open(opened(frame.image)) as image:
         width, height = size_for(image, frame.intrinsics)
         how = reading(image, frame.intrinsics)
         image.draft("L", (longest, longest))
@@ -121,7 +121,7 @@ def identical_images(frames: Sequence[Frame]) -> list[list[int]]:
     sizes: dict[int, list[int]] = {}
     for index, frame in enumerate(frames):
         try:
-            sizes.setdefault(frame.image_path.stat().st_size, []).append(index)
+            sizes.setdefault(state_of(frame.image)[0], []).append(index)
         except OSError:
             continue
     groups: dict[tuple[int, str], list[int]] = {}
@@ -129,8 +129,8 @@ def identical_images(frames: Sequence[Frame]) -> list[list[int]]:
         # A path listed twice is one image, not a repeated one, but its labels must agree as well.
         for index in members if len(members) > 1 else []:
             try:
-                digest = content_digest(frames[index].image_path)
-            except OSError:
+                digest = content_digest(frames[index].image)
+            except (OSError, DataError):
                 continue
             groups.setdefault((size, digest), []).append(index)
     return [group for group in groups.values() if len(group) > 1]

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from posenet.datasets.frame import Frame
 from posenet.geometry import Distortion, Intrinsics
-from posenet.inspection.images import ImageFacts, describe_thumbnails, read_grey
+from posenet.inspection.images import (
+    READ_ERRORS,
+    ImageFacts,
+    describe_thumbnails,
+    read_grey,
+)
 from posenet.inspection.residuals import Matches
 
 Array = NDArray[np.float64]
@@ -71,7 +76,7 @@ class Matcher:
         frame = self.frames[index]
         try:
             grey, scale_x, scale_y = read_grey(frame, LONGEST_PX)
-        except (OSError, SyntaxError, ValueError):
+        except READ_ERRORS:
             return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
         keypoints, descriptors = self._sift.detectAndCompute(grey, None)
         if descriptors is None:

@@ -92,7 +92,8 @@ def inspect_dataset(
         frames = read_frames(data)
     except DataError as error:
         return Inspection({}, by_severity(explain_refusal(Path(data.root), str(error))), None)
-    return inspect_frames(_with_split(frames, data), row.metric, report=report)
+    metric, _ = row.units_of(Path(data.root))
+    return inspect_frames(_with_split(frames, data), metric, report=report)
 
 
 def run_inspect(data: DataConfig, output: Path | None = None, as_json: bool = False) -> int:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from posenet.config import Config
-from posenet.datasets.loader import training_loader
 from posenet.datasets.scene import Scene
+from posenet.datasets.streaming import training_batches
 from posenet.geometry import geodesic_distance, stack_poses, translation_distance
 from posenet.inference.localizer import Localizer
 from posenet.models.calibration import Calibration, make_calibration
@@ -58,7 +58,7 @@ def calibrate(paths: Sequence[Path], scene: Scene, config: Config, device: str) 
 
 def _training_views(scene: Scene, config: Config) -> Iterator[Tensor]:
     """Batches of views as training makes them, of an epoch that it has not seen."""
-    loader = training_loader(
+    loader = training_batches(
         scene,
         config.data,
         config.augment,

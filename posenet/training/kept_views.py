@@ -66,6 +66,11 @@ def require_layers_to_keep(config: Config) -> None:
             "optimization.kept_views: a teacher has to see the images, of which only features are "
             "kept; use 0 with distill.teacher"
         )
+    if config.data.stream:
+        raise UsageError(
+            "optimization.kept_views: are kept on the disk, which data.stream is there to spare; "
+            "leave one of them out"
+        )
     if config.model.frozen_share == 0:
         raise UsageError(
             "optimization.kept_views: expected layers that do not learn, found model.frozen_share "

@@ -27,9 +27,10 @@ from torch.utils.data import DataLoader
 
 from posenet.config import Config, dump_config
 from posenet.datasets.frame import Frame
-from posenet.datasets.loader import Sample, plain_loader, training_loader, training_poses
+from posenet.datasets.loader import Sample, plain_loader, training_poses
 from posenet.datasets.resampling import common_lens
 from posenet.datasets.scene import Scene, load_scene, resolve_data
+from posenet.datasets.streaming import training_batches
 from posenet.errors import UsageError, look_up
 from posenet.evaluation.plots import plot_training_curves
 from posenet.geometry import REPRESENTATIONS, Pose
@@ -128,17 +129,19 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
     lightning.seed_everything(config.seed, verbose=False)
     wants_depth = config.augment.depth_share > 0 or config.augment.fill_from > 0
     with first_of_machine(), report_progress("decoding images") as report:
-        scene = load_scene(config.data, with_depth=wants_depth, report=report)
+        scene = load_scene(config.data, with_depth=wants_depth, for_training=True, report=report)
     say(
         f"{config.data.root}: {len(scene.split.train)} training, "
         f"{len(scene.split.validation)} validation, {len(scene.split.test)} test frames"
     )
     length = "m" if scene.metric else "units"
-    if not scene.metric and scene.images.depth is not None and config.augment.shift_m > 0:
+    if not scene.metric and scene.images.has_depth and config.augment.shift_m > 0:
         say(
             f"augment.shift_m: {config.augment.shift_m:g} is in the scene's own units; its "
             f"training positions extend over {_extent(scene):.3g}"
         )
+    if config.data.stream and config.augment.fill_from > 0:
+        say("augment.fill_from: has no effect on frames that are streamed from shards")
     names = _split_names(scene)
     if resume:
         require_same_split(folder / "split.json", names)
@@ -157,7 +160,7 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         sizes = network.bins.fit(views, config.model.binning, config.seed)
         say(f"{len(sizes)} viewpoint bins, of {sizes.min():d} to {sizes.max():d} training views")
     kept = keep_views(network, scene, config, device) if config.optimization.kept_views else None
-    loader = training_loader(
+    loader = training_batches(
         scene,
         config.data,
         config.augment,

@@ -822,7 +822,7 @@ MEMORY = {
     "predicting": Fault(PREDICT, raised(FORWARD, no_memory_cpu), ("memory", "--batch-size")),
     "evaluating": Fault(EVALUATE, raised(FORWARD, no_memory), ("memory",)),
     "decoding": Fault(
-        TRAIN, raised("posenet.datasets.cache.read_posed_image", MemoryError), ("memory",)
+        TRAIN, raised("posenet.datasets.decoding.read_posed_image", MemoryError), ("memory",)
     ),
     "inspecting": Fault(
         INSPECT, raised("posenet.inspection.run.gather_evidence", MemoryError), ("memory",)
@@ -840,7 +840,7 @@ LOSS = {
 
 STOPPED = ("interrupted",)
 CTRL_C = {
-    "decoding": ("posenet.datasets.cache.read_posed_image", TRAIN, CACHE),
+    "decoding": ("posenet.datasets.decoding.read_posed_image", TRAIN, CACHE),
     "training": (FORWARD, TRAIN, (*CACHE, *NEW_RUN)),
     "calibrating": ("posenet.training.run.calibrate", TRAIN, (*CACHE, *NEW_RUN)),
     "evaluating": (FORWARD, EVALUATE, CACHE),

@@ -1,14 +1,17 @@
 """Fixtures of the dataset tests: a tiny 7-Scenes scene and a toy room that is built only once."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from posenet.datasets.formats.seven_scenes import COLOR_CAMERA
+from posenet.datasets.images import read_depth, read_posed_image
 from posenet.datasets.rendering import DepthView, View, with_alpha
 from posenet.datasets.toy_room import ToyRoom, trajectory
 
@@ -62,3 +65,25 @@ def room_views(room) -> list[DepthView]:
         view = View(with_alpha(color), rotation, center)
         views.append(DepthView(view, np.rint(depth * 1000).astype(np.uint16)))
     return views
+
+
+@pytest.fixture(scope="session")
+def assert_same_frames() -> Callable:
+    """Compares frames to the bit, whatever their images are stored in."""
+
+    def compare(found, expected):
+        assert [f.name for f in found] == [f.name for f in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one.pose.rotation, other.pose.rotation)
+            assert torch.equal(one.pose.translation, other.pose.translation)
+            for name in ("intrinsics", "distortion", "sequence", "split"):
+                assert getattr(one, name) == getattr(other, name)
+            assert one.image.read_bytes() == other.image.read_bytes()
+            np.testing.assert_array_equal(read_posed_image(one)[0], read_posed_image(other)[0])
+            assert (one.depth is None) == (other.depth is None)
+            if one.depth is not None:
+                assert one.depth_camera == other.depth_camera
+                depths = [read_depth(frame.depth, frame.depth_scale) for frame in (one, other)]
+                np.testing.assert_array_equal(*depths)
+
+    return compare

@@ -1,6 +1,7 @@
 """Augmentation: whatever happens to an image happens to its label, and to nothing else."""
 
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def test_a_random_view_with_too_many_holes_is_turned_instead():
     config = replace(NOTHING, yaw_deg=10, roll_deg=10, depth_share=1.0, shift_m=0.3)
     for seed in range(5):
         found = random_view(
-            view, np.zeros((24, 32), np.uint16), SMALL, config, np.random.default_rng(seed)
+            view, lambda: np.zeros((24, 32), np.uint16), SMALL, config, np.random.default_rng(seed)
         )
         np.testing.assert_array_equal(found.translation, view.translation)
         turn = view.rotation.T @ found.rotation
@@ -55,7 +56,9 @@ def test_a_random_view_with_too_many_holes_is_turned_instead():
 def test_a_random_view_without_ranges_is_the_view(room_views, depth_share):
     config = replace(NOTHING, depth_share=depth_share)
     for view, depth in room_views:
-        found = random_view(view, depth, ROOM_CAMERA, config, np.random.default_rng(0))
+        found = random_view(
+            view, partial(np.array, depth), ROOM_CAMERA, config, np.random.default_rng(0)
+        )
         np.testing.assert_array_equal(found.image, view.image)
         np.testing.assert_allclose(found.rotation, view.rotation, atol=1e-15)
         np.testing.assert_allclose(found.translation, view.translation, atol=1e-15)
@@ -77,7 +80,7 @@ def test_turns_and_shifts_fill_their_ranges_and_stay_in_them():
     config = replace(
         NOTHING, yaw_deg=20, pitch_deg=5, roll_deg=10, depth_share=1, shift_m=0.1, max_hole_share=1
     )
-    angles, shifts = draw(config, np.full((24, 32), 2000, np.uint16))
+    angles, shifts = draw(config, lambda: np.full((24, 32), 2000, np.uint16))
     for values, limits in ((angles, (20, 5, 10)), (shifts, (0.1, 0.1, 0.1))):
         for column, limit in zip(values.T, limits, strict=True):
             assert np.abs(column).max() <= limit + 1e-9
@@ -99,7 +102,7 @@ def test_each_range_turns_about_its_own_axis(axis, names):
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.4, 0.3, 0.5), (1.0, 1, 1)])
 def test_depth_share_is_the_share_of_moved_views(share, low, high):
     config = replace(NOTHING, depth_share=share, shift_m=0.1, max_hole_share=1)
-    _, shifts = draw(config, np.full((24, 32), 2000, np.uint16))
+    _, shifts = draw(config, lambda: np.full((24, 32), 2000, np.uint16))
     assert low <= np.mean(np.abs(shifts).max(axis=1) > 1e-6) <= high
     _, shifts = draw(config, None, count=20)
     np.testing.assert_allclose(shifts, 0, atol=1e-12)
@@ -110,7 +113,7 @@ def test_the_generator_decides_everything(room_views):
     config = AugmentConfig(depth_share=0.5)
 
     def look(seed):
-        return random_view(view, depth, ROOM_CAMERA, config, np.random.default_rng(seed))
+        return random_view(view, lambda: depth, ROOM_CAMERA, config, np.random.default_rng(seed))
 
     for seed in range(4):
         for first, again in zip(look(seed), look(seed), strict=True):
@@ -124,7 +127,11 @@ def test_the_original_is_left_alone(room_views):
     before = [entry.copy() for entry in (*view[:3], depth)]
     for seed in range(4):
         random_view(
-            view, depth, ROOM_CAMERA, AugmentConfig(depth_share=0.5), np.random.default_rng(seed)
+            view,
+            lambda: depth,
+            ROOM_CAMERA,
+            AugmentConfig(depth_share=0.5),
+            np.random.default_rng(seed),
         )
     for old, new in zip(before, (*view[:3], depth), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from posenet.datasets import cache
+from posenet.datasets import decoding
 from posenet.datasets.cache import cache_images
 from posenet.datasets.formats.seven_scenes import read_seven_scenes
 from posenet.datasets.images import (
@@ -42,7 +42,7 @@ def decoded(monkeypatch):
             paths.append(getattr(what, "image_path", what))
             return read(what, *arguments)
 
-        monkeypatch.setattr(cache, name, read_and_note)
+        monkeypatch.setattr(decoding, name, read_and_note)
 
     watch("read_posed_image", read_posed_image)
     watch("read_depth", read_depth)
@@ -78,8 +78,8 @@ def test_a_second_call_decodes_nothing(frames, tmp_path, monkeypatch):
     def refuse(path):
         raise AssertionError(f"decoded {path} again")
 
-    monkeypatch.setattr(cache, "read_posed_image", refuse)
-    monkeypatch.setattr(cache, "read_depth", refuse)
+    monkeypatch.setattr(decoding, "read_posed_image", refuse)
+    monkeypatch.setattr(decoding, "read_depth", refuse)
     again = cache_images(frames, 32, 24, tmp_path / "c", with_depth=True)
     np.testing.assert_array_equal(again.color, first.color)
     np.testing.assert_array_equal(again.depth, first.depth)
@@ -152,7 +152,7 @@ def test_an_interrupted_build_leaves_nothing_behind(frames, tmp_path, monkeypatc
         return np.zeros((48, 64, 3), np.uint8), "upright"
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "read_posed_image", fail_halfway)
+        patch.setattr(decoding, "read_posed_image", fail_halfway)
         with pytest.raises((DataError, KeyboardInterrupt)):
             cache_images(frames, 32, 24, tmp_path / "c")
     assert list((tmp_path / "c").iterdir()) == []

@@ -63,8 +63,8 @@ def test_no_image_at_all_is_named(tmp_path):
 
 
 def test_depth_is_metres_and_both_marks_of_no_measurement_are_zero(tmp_path):
-    path = str(tmp_path / "d.png")
-    cv2.imwrite(path, np.array([[0, 1, 1500], [65534, 65535, 250]], np.uint16))
+    path = tmp_path / "d.png"
+    cv2.imwrite(str(path), np.array([[0, 1, 1500], [65534, 65535, 250]], np.uint16))
     depth = read_depth(path)
     assert depth.dtype == np.float32
     np.testing.assert_allclose(depth, [[0, 0.001, 1.5], [65.534, 0, 0.25]], rtol=1e-6)

@@ -213,6 +213,7 @@ def test_padding_does_not_keep_views_from_moving():
     depth = np.full((48, 64), 2000, np.uint16)
     config = AugmentConfig(depth_share=1.0, shift_m=0.05, yaw_deg=2, pitch_deg=2, roll_deg=2)
     moved = [
-        random_view(view, depth, SMALL, config, np.random.default_rng(seed)) for seed in range(20)
+        random_view(view, lambda: depth, SMALL, config, np.random.default_rng(seed))
+        for seed in range(20)
     ]
     assert sum(np.abs(new.translation).max() > 0 for new in moved) > 15

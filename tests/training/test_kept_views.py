@@ -118,6 +118,7 @@ def test_a_training_on_kept_views_leaves_a_run_and_no_file_of_them(words, tmp_pa
     [
         ("--model.frozen_share=0", "expected layers that do not learn"),
         ("--model.frozen_share=0.01", "less than a layer"),
+        ("--data.stream=true", "leave one of them out"),
         ("--distill.teacher=nowhere", "a teacher has to see the images"),
     ],
 )

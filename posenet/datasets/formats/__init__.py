@@ -15,6 +15,7 @@ from posenet.datasets.formats.colmap import looks_like_colmap, read_colmap
 from posenet.datasets.formats.kitti import looks_like_kitti, read_kitti
 from posenet.datasets.formats.poses_csv import looks_like_poses_csv, read_poses_csv
 from posenet.datasets.formats.seven_scenes import looks_like_seven_scenes, read_seven_scenes
+from posenet.datasets.formats.shards import looks_like_shards, read_shards, shard_units
 from posenet.datasets.formats.transforms import looks_like_transforms, read_transforms
 from posenet.datasets.formats.tum import looks_like_tum, read_tum
 from posenet.datasets.formats.twelve_scenes import looks_like_twelve_scenes, read_twelve_scenes
@@ -33,6 +34,7 @@ class Format(NamedTuple):
         metric: Whether its poses are in metres.
         scaled_depth: Whether depth beside poses that are not in metres has their unit. No view of
             another place is rendered from depth in metres there.
+        units: ``f(root)``: both of a dataset, for a format in which each says so by itself.
     """
 
     read: Callable[..., list[Frame]]
@@ -40,6 +42,11 @@ class Format(NamedTuple):
     expects: str
     metric: bool
     scaled_depth: bool = False
+    units: Callable[[Path], tuple[bool, bool]] | None = None
+
+    def units_of(self, root: Path) -> tuple[bool, bool]:
+        """``metric`` and ``scaled_depth`` of a dataset."""
+        return (self.metric, self.scaled_depth) if self.units is None else self.units(root)
 
 
 FORMATS: dict[str, Format] = {
@@ -67,6 +74,9 @@ FORMATS: dict[str, Format] = {
     ),
     "kitti": Format(read_kitti, looks_like_kitti, "sequences/XX/ and poses/XX.txt", metric=True),
     "csv": Format(read_poses_csv, looks_like_poses_csv, "poses.csv", metric=True),
+    "shards": Format(
+        read_shards, looks_like_shards, "shards.json", metric=False, units=shard_units
+    ),
 }
 
 

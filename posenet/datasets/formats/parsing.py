@@ -45,7 +45,7 @@ COEFFICIENTS = {
     "fisheye": ("k1", "k2", "k3", "k4"),
 }
 # Control characters, line ends and halves of characters: no name that a message can tell.
-_UNWRITABLE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+UNWRITABLE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
@@ -133,7 +133,7 @@ def inside(root: Path, name: str, where: str) -> Path:
     else:
         lengths = [len(part.encode("utf-8", "replace")) for part in parts]
         fits = max(lengths, default=0) <= MAX_NAME and sum(lengths) <= MAX_PATH
-        if parts and fits and not _UNWRITABLE.search(name) and not is_absolute(name):
+        if parts and fits and not UNWRITABLE.search(name) and not is_absolute(name):
             return root.joinpath(*parts)
     raise DataError(
         f"{where}: expected the path of a file inside {root}, found {quote(name)}; "

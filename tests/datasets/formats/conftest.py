@@ -6,12 +6,16 @@ forward (1, 0, 0); camera-to-world quaternion wxyz (.5, -.5, .5, -.5). The other
 """
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from posenet.config import DataConfig
+from posenet.datasets.sharding import write_shards
 
 RIGHT, DOWN, FORWARD = (0, -1, 0), (0, 0, -1), (1, 0, 0)
 ROTATION = np.array((RIGHT, DOWN, FORWARD), float).T
@@ -117,6 +121,12 @@ def write_csv(root: Path) -> None:
     write(root / "poses.csv", head + "".join(rows))
 
 
+def write_shards_of_seven_scenes(root: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_seven_scenes(Path(folder))
+        write_shards(DataConfig(root=folder), root)
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "seven_scenes": write_seven_scenes,
     "twelve_scenes": write_twelve_scenes,
@@ -126,6 +136,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "tum": write_tum,
     "kitti": write_kitti,
     "csv": write_csv,
+    "shards": write_shards_of_seven_scenes,
 }
 
 
