@@ -25,6 +25,7 @@ from posenet.losses import (
     translation_laplace_nll,
     viewpoint_targets,
 )
+from posenet.models.folding import folded
 from posenet.models.network import Confidence, PoseNetwork, Prediction, to_float
 from posenet.process_group import from_all, group_size
 from posenet.training.synchronized import share_batches
@@ -87,6 +88,7 @@ class TrainingModule(lightning.LightningModule):
         names = [name for name in names if name.endswith("loss")]
         self._validation_means = {f"validation_{name}": EpochMean() for name in names}
         self._errors: list[Tensor] = []
+        self._validated: tuple[nn.Module, ...] = ()  # as the network is by now
 
     @property
     def best_network(self) -> PoseNetwork:
@@ -233,8 +235,10 @@ class TrainingModule(lightning.LightningModule):
 
         The loss has the weights that training has learned for it by now, and no teacher.
         """
-        network = self.best_network.eval()
-        prediction = network(to_float(batch.image))
+        image = to_float(batch.image)
+        if not self._validated:
+            self._validated = (folded(self.best_network.eval(), image[:1]),)
+        prediction = self._validated[0](image)
         errors = _errors(prediction.pose, batch.pose)
         losses = {"validation_loss": self._loss(prediction, batch.pose).total}
         if prediction.confidence is not None:
@@ -248,6 +252,7 @@ class TrainingModule(lightning.LightningModule):
         for mean in self._validation_means.values():
             mean.reset()
         self._errors.clear()
+        self._validated = ()
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss, the medians and the score that chooses the epoch."""
