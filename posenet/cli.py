@@ -430,7 +430,8 @@ def _train(options: argparse.Namespace, settings: list[str]) -> int:
         print(describe_settings())
         return 0
     config = load_run_config(options.config, settings)
-    from posenet.training.run import processes_to_start, run_folder, train
+    from posenet.training.requirements import processes_to_start
+    from posenet.training.run import run_folder, train
 
     processes = processes_to_start(config)
     if processes > 1:

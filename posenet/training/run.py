@@ -6,12 +6,8 @@ validation), ``last.pt`` and ``resume.ckpt`` (see :mod:`posenet.training.resume`
 """
 
 import json
-import logging
 import platform
-import signal
 import sys
-import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -21,26 +17,18 @@ from typing import NamedTuple
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch.utils.data import DataLoader
 
 from posenet.config import Config, dump_config
 from posenet.datasets.frame import Frame
-from posenet.datasets.loader import Sample, plain_loader, training_poses
+from posenet.datasets.loader import plain_loader
 from posenet.datasets.resampling import common_lens
 from posenet.datasets.scene import Scene, load_scene, resolve_data
 from posenet.datasets.streaming import training_batches
-from posenet.errors import UsageError, look_up
 from posenet.evaluation.plots import plot_training_curves
-from posenet.geometry import REPRESENTATIONS, Pose
-from posenet.losses import PoseLoss
-from posenet.models.backbones import BACKBONES
 from posenet.models.checkpoint import Checkpoint, remove_left_over, whole_file
 from posenet.models.network import PoseNetwork
-from posenet.models.viewpoints import BINNINGS, DECODINGS
 from posenet.process_group import first_of_machine, from_main, process_group, share_cores
-from posenet.processes import World, current_world, is_launched
+from posenet.processes import World
 from posenet.progress import report_progress, say
 from posenet.staging import require_place
 from posenet.training.calibration import calibrate
@@ -49,11 +37,18 @@ from posenet.training.callbacks import (
     ShowProgress,
     WriteMetrics,
 )
-from posenet.training.compiling import compiled, require_compilable
+from posenet.training.compiling import compiled
 from posenet.training.distillation import load_teacher, require_fit_teacher
-from posenet.training.kept_views import keep_views, require_layers_to_keep
+from posenet.training.fitting import fit_bins, fit_statistics
+from posenet.training.kept_views import keep_views
 from posenet.training.memory import explain_lack_of_memory
 from posenet.training.module import TrainingModule
+from posenet.training.requirements import (
+    accelerator_of,
+    require_processes,
+    require_statistics,
+    require_trainable,
+)
 from posenet.training.resume import (
     PREVIOUS,
     RESUME,
@@ -65,13 +60,10 @@ from posenet.training.resume import (
     require_same_split,
     say_what_changed,
 )
+from posenet.training.trainer import fit, make_trainer, quiet_lightning
 from posenet.version import __version__
 
-_STRIDE = 32  # pixels that a feature of any backbone stands for
-
 _KNOWN_FRAMES = 64  # by which a checkpoint knows its dataset again
-
-_VIEWS_TO_BIN = 3  # random views of each frame that viewpoint bins are fitted to, beside the frame
 
 
 class TrainingResult(NamedTuple):
@@ -98,13 +90,11 @@ def train(config: Config, *, resume: bool = False) -> TrainingResult:
         PosenetError: The data or the settings cannot be used, or the folder holds another run.
         KeyboardInterrupt: The user stopped it; the folder holds a usable checkpoint.
     """
-    _quiet_lightning()
+    quiet_lightning()
     # Refused before images are decoded.
-    on_gpu = _accelerator(config.trainer.accelerator) == "gpu"
-    _require_known_rows(config)
-    require_layers_to_keep(config)
-    _require_processes(config)
-    require_compilable(config)
+    require_trainable(config)
+    require_processes(config)
+    on_gpu = accelerator_of(config.trainer.accelerator) == "gpu"
     with process_group(on_gpu) as world:
         share_cores(world, config.trainer.threads)
         return _train(config, resume, world, f"cuda:{world.local_rank}" if on_gpu else "cpu")
@@ -149,16 +139,13 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
             say(f"{folder}: no epoch was finished; beginning again")
     network = PoseNetwork(config.model, config.data)
     training_frames = [scene.frames[i] for i in scene.split.train]
-    poses = scene.poses(scene.split.train)
-    network.fit_statistics(Pose(poses.rotation.float(), poses.translation.float()))
+    fit_statistics(network, scene)
     if teacher is not None:
         require_fit_teacher(teacher, config, scene)
         network.bins.load_state_dict(teacher.network.bins.state_dict())
         say(f"{config.model.bins} viewpoint bins of the teacher {config.distill.teacher}")
-    elif network.bins is not None:
-        views = training_poses(scene, config.augment, _VIEWS_TO_BIN, config.seed)
-        sizes = network.bins.fit(views, config.model.binning, config.seed)
-        say(f"{len(sizes)} viewpoint bins, of {sizes.min():d} to {sizes.max():d} training views")
+    else:
+        fit_bins(network, scene, config)
     kept = keep_views(network, scene, config, device) if config.optimization.kept_views else None
     loader = training_batches(
         scene,
@@ -170,7 +157,7 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         world=world,
         kept=kept,
     )
-    _require_statistics(config, loader.batch_sampler.batch_size)
+    require_statistics(config, loader.batch_sampler.batch_size)
     # Lightning 2.5.3 to 2.6.6 has workers draw the first batches before it sets the epoch (#21938).
     loader.batch_sampler.sampler.set_epoch((steps_behind or 0) // len(loader))
     total_steps = len(loader) * config.optimization.epochs
@@ -213,13 +200,21 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
     )
     metrics = WriteMetrics(folder / "metrics.csv")
     callbacks = [keeper, metrics, ShowProgress(length), KeepResumable(checkpoints / RESUME)]
-    trainer = _make_trainer(config, folder, callbacks, steps_behind or 0, world)
+    # What TensorBoard was told of later steps, which a kill took, is hidden.
+    step = (steps_behind or 0) + 1
+    logger = TensorBoardLogger(folder, name="tensorboard", version="", purge_step=step)
+    trainer = make_trainer(
+        *(config, world, ResumeFiles()),
+        callbacks=callbacks,
+        logger=logger,
+        default_root_dir=folder,
+    )
     validation = None
     if scene.split.validation:
         size = config.optimization.batch_size
         validation = plain_loader(scene, scene.split.validation, size, world)
     with explain_lack_of_memory(config), compiled(network, config):
-        _fit(
+        fit(
             trainer,
             module,
             loader,
@@ -235,147 +230,11 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
     return TrainingResult(folder, keeper.best_epoch)
 
 
-def _fit(
-    trainer: lightning.Trainer,
-    module: TrainingModule,
-    training: DataLoader[Sample],
-    validation: DataLoader[Sample] | None,
-    resume_file: Path | None,
-) -> None:
-    """Lightning's ``fit`` that leaves Ctrl-C as it was."""
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, training, validation, ckpt_path=resume_file, weights_only=True)
-    except SystemExit:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves Ctrl-C switched off
-
-
-def processes_to_start(config: Config) -> int:
-    """How many processes this machine is to train with; 1 where they have been started already.
-
-    Raises:
-        UsageError: There are not as many GPUs, or other machines have to start theirs.
-    """
-    if is_launched():
-        return 1
-    if config.trainer.num_nodes > 1:
-        raise UsageError(
-            f"trainer.num_nodes: expected torchrun to start the processes of "
-            f"{config.trainer.num_nodes} machines, found none; docs/scaling.md has the command"
-        )
-    count = config.trainer.devices
-    if _accelerator(config.trainer.accelerator) == "gpu":
-        gpus = torch.cuda.device_count()
-        if count > gpus:
-            raise UsageError(f"trainer.devices: expected at most {gpus} (GPUs), found {count}")
-        return count or gpus
-    return count or 1
-
-
-def _require_processes(config: Config) -> None:
-    """Refuse settings that contradict the processes that there are."""
-    world = current_world()
-    wanted = config.trainer.devices, config.trainer.num_nodes
-    found = world.local_size, world.size // world.local_size
-    if is_launched():
-        # Where torchrun started them, only it needs to be told how many.
-        if wanted[0] in (0, 1, found[0]) and wanted[1] in (1, found[1]):
-            return
-    elif processes_to_start(config) == 1:
-        return
-    raise UsageError(
-        f"trainer.devices: expected {wanted[0]} processes on each of {wanted[1]} machines, found "
-        f"{found[0]} on {found[1]}; posenet train starts them on one machine, torchrun on several"
-    )
-
-
-def _require_known_rows(config: Config) -> None:
-    """Refuse names of rows that no table has."""
-    PoseLoss(config.loss)
-    look_up(BACKBONES, config.model.backbone, "backbone")
-    look_up(REPRESENTATIONS, config.model.rotation, "rotation representation")
-    look_up(BINNINGS, config.model.binning, "binning")
-    look_up(DECODINGS, config.model.decoding, "decoding")
-
-
-def _require_statistics(config: Config, images: int) -> None:
-    """Refuse batches of which batch normalisation has but one value to learn from."""
-    data = config.data
-    if images == 1 and max(data.width, data.height) <= _STRIDE:
-        raise UsageError(
-            f"optimization.batch_size: expected more than one image of {data.width}x{data.height} "
-            "pixels in a batch, which is too little for batch normalisation; use a larger "
-            "--optimization.batch_size, --optimization.views or --data.width"
-        )
-
-
 def run_folder(config: Config) -> Path:
     """The folder of a run: ``output``, or ``runs/`` and the name of the scene."""
     if config.output:
         return Path(config.output)
     return Path("runs") / (Path(config.data.root).resolve().name or "run")
-
-
-def _make_trainer(
-    config: Config,
-    folder: Path,
-    callbacks: list[lightning.Callback],
-    steps_behind: int,
-    world: World,
-) -> lightning.Trainer:
-    # What TensorBoard was told of later steps, which a kill took, is hidden.
-    logger = TensorBoardLogger(folder, name="tensorboard", version="", purge_step=steps_behind + 1)
-    return lightning.Trainer(
-        accelerator=_accelerator(config.trainer.accelerator),
-        devices=world.local_size,
-        num_nodes=world.size // world.local_size,
-        strategy=_strategy(config, world),
-        precision=_precision(config),
-        max_epochs=config.optimization.epochs,
-        gradient_clip_val=config.optimization.gradient_clip or None,
-        callbacks=callbacks,
-        logger=logger,
-        plugins=[ResumeFiles(), LightningEnvironment()],
-        log_every_n_steps=1,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        # Lightning's own sampler would shuffle by itself; ours is a function of (seed, epoch).
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-    )
-
-
-def _strategy(config: Config, world: World) -> Strategy | str:
-    if world.size == 1:
-        return "auto"
-    return DDPStrategy(
-        # Bins alone leave the weights of the pose's loss without a gradient.
-        find_unused_parameters=config.model.mode == "classification",
-        broadcast_buffers=False,  # they are the same in all: statistics are of the whole batch
-    )
-
-
-def _accelerator(name: str) -> str:
-    """What ``auto`` means: a CUDA GPU or the CPU. Apple's GPU has no float64, which 9d needs."""
-    available = {"gpu": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if name in available and not available[name]():
-        raise UsageError(
-            f"trainer.accelerator: {name} was asked for, and torch finds none here; use auto or cpu"
-        )
-    if name == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    return name
-
-
-def _precision(config: Config) -> str:
-    if config.trainer.precision == "auto":
-        on_gpu = _accelerator(config.trainer.accelerator) == "gpu"
-        return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
-    return {"32": "32-true", "bf16": "bf16-mixed"}[config.trainer.precision]
 
 
 def _environment(world: World) -> dict[str, object]:
@@ -427,9 +286,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:  # OpenCV goes by several names
         return None
-
-
-def _quiet_lightning() -> None:
-    """Its advice on workers, logging and its makers' products is not for our users."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")

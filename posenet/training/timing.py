@@ -4,28 +4,22 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import lightning
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from posenet.config import Config
-from posenet.datasets.loader import Sample, training_poses
+from posenet.datasets.loader import Sample
 from posenet.datasets.scene import Scene
 from posenet.geometry import Pose
 from posenet.models.network import PoseNetwork
+from posenet.processes import ALONE
 from posenet.training.compiling import compiled
+from posenet.training.fitting import fit_bins, fit_statistics
 from posenet.training.memory import explain_lack_of_memory
 from posenet.training.module import TrainingModule
-from posenet.training.run import (
-    _VIEWS_TO_BIN,
-    _accelerator,
-    _fit,
-    _precision,
-    _quiet_lightning,
-    _require_known_rows,
-    _require_statistics,
-)
+from posenet.training.requirements import accelerator_of, require_trainable
+from posenet.training.trainer import fit, make_trainer, quiet_lightning
 
 # In the order of a step: waiting for the batch and bringing it to the device; the network; loss and
 # errors; the gradients; clipping, optimiser and schedule; the averaged weights; all else.
@@ -67,9 +61,8 @@ def require_usable(config: Config) -> torch.device:
     Raises:
         UsageError: A name is unknown, the device is not there, or batches are too small.
     """
-    _require_known_rows(config)
-    _require_statistics(config, config.optimization.batch_size)
-    name = _accelerator(config.trainer.accelerator)
+    require_trainable(config)
+    name = accelerator_of(config.trainer.accelerator)
     return torch.device("cuda" if name == "gpu" else name)
 
 
@@ -88,10 +81,8 @@ def untrained_network(config: Config, scene: Scene) -> PoseNetwork:
     """
     torch.manual_seed(config.seed)
     network = PoseNetwork(config.model, config.data, weights="none")
-    network.fit_statistics(as_float(scene.poses(scene.split.train)))
-    if network.bins is not None:
-        views = training_poses(scene, config.augment, _VIEWS_TO_BIN, config.seed)
-        network.bins.fit(views, config.model.binning, config.seed)
+    fit_statistics(network, scene)
+    fit_bins(network, scene, config)
     return network
 
 
@@ -126,29 +117,22 @@ def time_steps(
         MemoryLackError: The settings are too large for the memory.
     """
     module = _TimedModule(config, network, warm_up + steps, teacher, split)
-    _quiet_lightning()
-    precision = _precision(config)
-    trainer = lightning.Trainer(
-        accelerator=_accelerator(config.trainer.accelerator),
-        devices=1,
-        precision=precision,
+    quiet_lightning()
+    trainer = make_trainer(
+        *(config, ALONE),
         max_epochs=1,
         limit_train_batches=warm_up + steps,
-        gradient_clip_val=config.optimization.gradient_clip or None,
         logger=False,
         enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
     )
     with explain_lack_of_memory(config), compiled(network, config):
-        _fit(trainer, module, _Timed(batches, module), None, None)
+        fit(trainer, module, _Timed(batches, module), None, None)
     return StepTimes(
         wall=module.wall[warm_up:],
         cpu=module.cpu_seconds[warm_up:],
         first=sum(module.wall[0].values()),
         batch_size=module.batch_size,
-        precision=precision,
+        precision=str(trainer.precision),
     )
 
 
