@@ -435,7 +435,8 @@ def _train(options: argparse.Namespace, settings: list[str]) -> int:
 
     processes = processes_to_start(config)
     if processes > 1:
-        return run_processes(options.words, processes, config.trainer.threads)
+        cure = "go on from the last epoch with --resume"
+        return run_processes(options.words, processes, config.trainer.threads, cure)
     try:
         result = train(config, resume=options.resume)
     except (OSError, RuntimeError) as error:

@@ -130,8 +130,8 @@ class ModelConfig:
             position_kmeans or pose_kmeans.
         decoding: The pose from the bins' probabilities: top1 or mean (weighted).
         frozen_share: Share of the backbone's top-level parts (stem, blocks; a ResNet's stages),
-            from the input on, that keep their weights. They cost no backward pass, and a small
-            dataset has nothing to teach them.
+            from the input on, that keep their weights. They cost no backward pass, a small dataset
+            has nothing to teach them, and nothing in them is dropped at random.
         confidence: Whether the network also says how sure it is. It costs the poses nothing.
         channels: Width of the head.
         dropout: Share of the head's features dropped in training.
@@ -218,8 +218,8 @@ class OptimizationConfig:
             tenth of the frames, in whole batches, and the next goes on behind it: where a pass
             takes hours, validation and resume.ckpt need not wait for its end.
         kept_views: Random views of each frame that are made once and kept on the disk, as what the
-            frozen layers make of them (see model.frozen_share); epochs take turns among them. 0
-            makes new ones in every epoch.
+            frozen layers make of them (see model.frozen_share); each epoch takes one of them at
+            random. 0 makes new ones in every epoch.
         batch_size: Images a step, of all processes together.
         learning_rate: Peak rate of the head.
         backbone_rate: Peak rate of the backbone, as a share of the head's.

@@ -9,7 +9,14 @@ import torch
 import torch.distributed as dist
 
 from posenet.errors import LostProcessError
-from posenet.processes import World, count_cores, current_world, end_with_launcher
+from posenet.processes import (
+    World,
+    count_cores,
+    current_world,
+    end_with_launcher,
+    explains_itself,
+    meeting_place,
+)
 
 Item = TypeVar("Item")
 
@@ -35,38 +42,51 @@ def process_group(on_gpu: bool) -> Iterator[World]:
     end_with_launcher()
     if on_gpu:
         torch.cuda.set_device(world.local_rank)
-    with _explain_loss():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
-        try:
-            yield world
-        finally:
-            dist.destroy_process_group()
+    with explain_loss():
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+            init_method=meeting_place(),
+            rank=world.rank,
+            world_size=world.size,
+            timeout=_PATIENCE,
+        )
+        yield world
+        # Not after an error: it might wait for others, which wait for this one.
+        dist.destroy_process_group()
 
 
 @contextmanager
-def _explain_loss() -> Iterator[None]:
+def explain_loss() -> Iterator[None]:
+    """Turn what torch says when another process is gone into one line, and nothing else.
+
+    Raises:
+        LostProcessError: In its place.
+    """
     try:
         yield
-    except (RuntimeError, dist.DistError) as error:
+    except RuntimeError as error:
         text = str(error)
-        if not isinstance(error, dist.DistError) and not any(words in text for words in _SAYS_LOST):
+        if not any(words in text.lower() for words in _SAYS_LOST):
             raise
         raise LostProcessError(
             "another of the processes that work together is gone, so this one ends too; see what "
-            "it said; a training goes on from its last epoch with --resume"
+            f"that one said, and start again ({text.splitlines()[0]})"
         ) from error
 
 
-_SAYS_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")
+# Of Gloo and of NCCL.
+_SAYS_LOST = ("closed by peer", "reset by peer", "broken pipe", "remote process exited")
 
 
 def share_cores(world: World, threads: int = 0) -> None:
     """Give each process of a machine its share of the cores, or as many threads as are asked for.
 
-    torchrun would give each of them one.
+    torchrun gives each of them one; whoever else started them has shared the cores out.
     """
-    if threads or world.local_size > 1:
-        torch.set_num_threads(threads or max(1, count_cores() // world.local_size))
+    if threads:
+        torch.set_num_threads(threads)
+    elif world.local_size > 1 and not explains_itself():
+        torch.set_num_threads(max(1, count_cores() // world.local_size))
 
 
 def group_size() -> int:

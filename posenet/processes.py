@@ -6,7 +6,6 @@ Processes are told who they are by the environment, in the words of torchrun, wh
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, NamedTuple
 
 from posenet.errors import UsageError
@@ -21,8 +21,9 @@ from posenet.errors import UsageError
 # How a process ends that has only lost another one, which has more to say. Seen by nobody else.
 LOST_ANOTHER = 76
 
-_LAUNCHED = "POSENET_LAUNCHED"
-_GRACE_S = 20.0  # in which processes end by themselves, once one has
+_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_LAUNCHED = "POSENET_LAUNCHED"  # names the file by which the processes find each other
+_GRACE_S = 30.0  # in which processes end by themselves, once one has, or has been told to
 _POLL_S = 0.05
 
 
@@ -56,22 +57,23 @@ def current_world() -> World:
     Raises:
         UsageError: It contradicts itself.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    found = [os.environ.get(name) for name in names]
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    if not is_launched():
         return ALONE
+    found = {name: os.environ.get(name) for name in _NAMES}
     try:
-        rank, size = int(found[0]), int(found[1])
-        local_rank = rank if found[2] is None else int(found[2])
-        local_size = size if found[3] is None else int(found[3])
-        if 0 <= rank < size and 0 <= local_rank < local_size and size % local_size == 0:
-            return World(rank, size, local_rank, local_size)
+        world = World(*(int(value or "") for value in found.values()))
+        if (
+            0 <= world.rank < world.size
+            and 0 <= world.local_rank < world.local_size
+            and world.size % world.local_size == 0
+        ):
+            return world
     except ValueError:
         pass
-    said = ", ".join(f"{name}={value}" for name, value in zip(names, found, strict=True))
+    said = ", ".join(f"{name}={'' if value is None else value}" for name, value in found.items())
     raise UsageError(
         f"the environment says {said}, which is no place among processes; unset these, or start "
-        "with torchrun, which sets them"
+        "with torchrun, which sets them all"
     )
 
 
@@ -92,33 +94,41 @@ def explains_itself() -> bool:
     return _LAUNCHED in os.environ
 
 
-def run_processes(words: Sequence[str], count: int, threads: int = 0) -> int:
+def meeting_place() -> str:
+    """Where processes find each other, as torch wants it told."""
+    if explains_itself():
+        return Path(os.environ[_LAUNCHED]).as_uri()
+    return "env://"
+
+
+def run_processes(words: Sequence[str], count: int, threads: int = 0, cure: str = "") -> int:
     """Run a command line of posenet in several processes of this machine, and wait for all.
 
-    Ctrl-C goes to the first of them, which saves what there is. Where one ends before its time the
-    others are ended, and one line says which it was and why.
+    Ctrl-C goes to the first of them, which saves what there is; a second one ends all at once.
+    Where one ends before its time the others are ended, and one line says which it was and why.
 
     Args:
         words: The command line, without ``posenet``.
         count: Number of processes.
         threads: Of each for its computations; 0 shares the cores out.
+        cure: What to do where one is killed.
 
     Returns:
         The exit code.
+
+    Raises:
+        UsageError: The system is Windows, whose processes know no signals.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    if sys.platform == "win32":
+        raise UsageError("several processes: expected Linux or macOS; use one process, or torchrun")
     threads = threads or max(1, count_cores() // count)
     shared = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
-        _LAUNCHED: "1",
     }
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryDirectory(prefix="posenet-") as folder, tempfile.TemporaryFile() as said:
+        shared[_LAUNCHED] = str(Path(folder).resolve() / "meeting")
         processes = [
             subprocess.Popen(
                 [sys.executable, "-m", "posenet", *words],
@@ -131,33 +141,57 @@ def run_processes(words: Sequence[str], count: int, threads: int = 0) -> int:
             for rank in range(count)
         ]
         try:
-            with _passing_on_signals(processes):
-                first = _wait_for_all(processes)
+            first = _wait_for_all(processes)
         finally:
             for process in processes:
                 process.kill()
                 process.wait()
                 process.stdin.close()
-        return _explain(first, processes, said)
+        return _explain(first, processes, said, cure)
+
+
+def _wait_for_all(processes: list[subprocess.Popen]) -> int | None:
+    """The first process that failed by itself, by its number; None where all went well."""
+    first: int | None = None
+    ending: list[float] = []  # since when
+    with _passing_on_signals(processes, ending):
+        while any(process.poll() is None for process in processes):
+            failed = [i for i, process in enumerate(processes) if process.poll()]
+            if failed and not ending:
+                ending.append(time.monotonic())
+            if first is None:
+                first = _own_failure(processes, failed)
+            if ending and time.monotonic() - ending[0] > _GRACE_S:
+                return first  # who called ends the others
+            time.sleep(_POLL_S)
+    return first if first is not None else _own_failure(processes, range(len(processes)))
+
+
+def _own_failure(processes: list[subprocess.Popen], failed: Sequence[int]) -> int | None:
+    """The first of some processes that failed, and has not only lost another one."""
+    codes = [(i, processes[i].returncode) for i in failed]
+    return next((i for i, code in codes if code not in (None, 0, LOST_ANOTHER)), None)
 
 
 @contextmanager
-def _passing_on_signals(processes: list[subprocess.Popen]) -> Iterator[None]:
-    """Ctrl-C for the first process, an order to end for all."""
+def _passing_on_signals(processes: list[subprocess.Popen], ending: list[float]) -> Iterator[None]:
+    """Orders to end go to the first process, which saves what there is; a second one to all.
 
-    def interrupt(*_: object) -> None:
-        _send(processes[:1], signal.SIGINT)
+    Lightning's processes would talk to each other in the midst of whatever they are at, if each of
+    them got one.
+    """
 
-    def terminate(*_: object) -> None:
-        _send(processes, signal.SIGTERM)
+    def end(*_: object) -> None:
+        if ending:
+            _send(processes, signal.SIGKILL)
+        else:
+            ending.append(time.monotonic())
+            _send(processes[:1], signal.SIGINT)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, terminate),
-    }
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -165,25 +199,9 @@ def _passing_on_signals(processes: list[subprocess.Popen]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _wait_for_all(processes: list[subprocess.Popen]) -> int | None:
-    """The first process that failed by itself, by its number; None where all went well."""
-    first: int | None = None
-    since = 0.0
-    while any(process.poll() is None for process in processes):
-        failed = [i for i, process in enumerate(processes) if process.poll()]
-        own = [i for i in failed if processes[i].returncode != LOST_ANOTHER]
-        if failed and not since:
-            since = time.monotonic()
-        if own and first is None:
-            first = own[0]
-        if since and time.monotonic() - since > _GRACE_S:
-            _send(processes, signal.SIGKILL)
-        time.sleep(_POLL_S)
-    own = [i for i, process in enumerate(processes) if process.returncode not in (0, LOST_ANOTHER)]
-    return own[0] if first is None and own else first
-
-
-def _explain(first: int | None, processes: list[subprocess.Popen], said: IO[bytes]) -> int:
+def _explain(
+    first: int | None, processes: list[subprocess.Popen], said: IO[bytes], cure: str
+) -> int:
     """The exit code of all, and a line where the process that failed cannot speak for itself."""
     codes = [process.returncode for process in processes]
     if first is None and not any(codes):
@@ -199,7 +217,7 @@ def _explain(first: int | None, processes: list[subprocess.Popen], said: IO[byte
     memory = " (out of memory?)" if number == signal.SIGKILL else ""
     print(
         f"posenet: error: process {first or 0} of {len(codes)} {how}{memory}, and the others with "
-        "it; a training goes on from its last epoch with --resume",
+        f"it; {cure or 'start it again'}",
         file=sys.stderr,
     )
     return 1

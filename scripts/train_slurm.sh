@@ -4,6 +4,7 @@
 #     sbatch --nodes 2 --gpus-per-node 4 scripts/train_slurm.sh configs/seven_scenes.yaml --data.root /scratch/room
 #
 # What follows the script goes to `posenet train`. If the job is cut short, submit it with RUN --resume.
+# PYTHON names the interpreter that has posenet, where it is not the first on the PATH.
 #SBATCH --job-name=posenet
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=16
@@ -15,7 +16,7 @@ if [ -z "${SLURM_JOB_ID:-}" ]; then
 fi
 first_machine="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
 # One torchrun a machine starts that machine's processes, and ends all when one of them fails.
-srun --kill-on-bad-exit=1 python -m torch.distributed.run \
+srun --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "${PYTHON:-python}" -m torch.distributed.run \
   --nnodes "$SLURM_JOB_NUM_NODES" \
   --nproc-per-node "${SLURM_GPUS_ON_NODE:-1}" \
   --rdzv-id "$SLURM_JOB_ID" \

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from posenet.errors import UsageError
+from posenet.errors import LostProcessError, UsageError
+from posenet.process_group import explain_loss
 from posenet.processes import ALONE, LOST_ANOTHER, World, current_world, run_processes
 
 # A posenet whose processes end as their word of the command line says.
@@ -50,7 +51,8 @@ def program(tmp_path, monkeypatch) -> None:
         (["wait", "1:broken"], 1, ["broken"]),
         ([LOST, "kill:SIGKILL"], 1, ["process 1 of 2 was ended by SIGKILL (out of memory?)"]),
         (["kill:SIGTERM", "wait"], 1, ["process 0 of 2 was ended by SIGTERM"]),
-        ([LOST, LOST], 1, ["process 0 of 2 ended"]),
+        ([LOST, LOST], 1, ["process 0 of 2 ended, and the others with it; start it again"]),
+        ([LOST, "wait"], 1, ["process 0 of 2 ended"]),
         (["130:interrupted", LOST], 130, ["interrupted"]),
     ],
 )
@@ -92,9 +94,40 @@ def test_a_process_is_told_its_place_in_the_words_of_torchrun(monkeypatch):
     assert not current_world().is_main
 
 
-@pytest.mark.parametrize("said", [("2", "2"), ("-1", "2"), ("0", "zero"), ("", "1")])
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("2", "2", "0", "2"),
+        ("-1", "2", "0", "2"),
+        ("0", "zero", "0", "2"),
+        ("", "1", "0", "1"),
+        ("0", "2", "2", "2"),
+        ("0", "3", "0", "2"),
+        ("0", "2", None, None),  # a guess could be wrong
+    ],
+)
 def test_no_place_is_refused(monkeypatch, said):
-    monkeypatch.setenv("RANK", said[0])
-    monkeypatch.setenv("WORLD_SIZE", said[1])
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    for name, value in zip(names, said, strict=True):
+        if value is not None:
+            monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="torchrun"):
         current_world()
+
+
+@pytest.mark.parametrize(
+    ("says", "is_loss"),
+    [
+        ("[../gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:2021", True),
+        ("NCCL error: remote process exited or there was a network error", True),
+        (
+            "[../gloo/transport/tcp/device.cc:84] Unable to resolve hostname to a (local) address",
+            False,
+        ),
+        ("Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000", False),
+    ],
+)
+def test_only_a_process_that_is_gone_is_said_to_be_gone(says, is_loss):
+    with pytest.raises(LostProcessError if is_loss else RuntimeError) as raised, explain_loss():
+        raise RuntimeError(says)
+    assert says in str(raised.value)

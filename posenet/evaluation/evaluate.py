@@ -192,7 +192,7 @@ def evaluate(
     """
     with process_group(on_gpu=False) as world:  # tensors are exchanged when they are on the CPU
         share_cores(world)
-        if torch.cuda.is_available():
+        if world.size > 1 and torch.cuda.is_available():
             torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
         folder = output or _default_folder(run_folder_of(find_checkpoint(run)), split)
         require_place(folder, "--output")

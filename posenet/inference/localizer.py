@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from posenet.datasets.cache import map_in_order
 from posenet.datasets.resampling import resample_image
@@ -52,9 +52,7 @@ class Localizer:
         self.checkpoint = checkpoint
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = checkpoint.network.to(self.device).eval()
-        camera = self.camera
-        probe = torch.zeros(1, 3, camera.height, camera.width, device=self.device)
-        self._folded = folded(self.network, probe)
+        self._folded: nn.Module | None = None  # the same network in less time, once it is needed
 
     @classmethod
     def load(cls, run: str | Path, device: str | None = None) -> "Localizer":
@@ -228,8 +226,11 @@ class Localizer:
     def _predict(self, images: Pixels | Tensor) -> Prediction:
         if isinstance(self.network, OnnxModel):
             return self.network.predict(torch.as_tensor(images))
-        tensor = torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device)
-        pose, logits, candidates, confidence = self._folded(to_float(tensor))
+        tensor = to_float(torch.as_tensor(images).permute(0, 3, 1, 2).to(self.device))
+        if self._folded is None:
+            probe = torch.zeros(1, *tensor.shape[1:], device=self.device)
+            self._folded = folded(self.network, probe)
+        pose, logits, candidates, confidence = self._folded(tensor)
         return Prediction(
             self._in_world(pose),
             None if logits is None else logits.cpu().double(),

@@ -5,6 +5,7 @@ one pass over memory less for each.
 """
 
 import copy
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,14 @@ def folded(module: nn.Module, probe: Tensor) -> nn.Module:
     Returns:
         The copy, which can no longer be trained.
     """
-    copied = copy.deepcopy(module).requires_grad_(False).eval()
+    # Outside of inference mode, whose tensors do not tell whether they were changed.
+    with torch.inference_mode(False), torch.no_grad():
+        copied = copy.deepcopy(module).requires_grad_(False).eval()
+        _fold(copied, probe.clone())
+    return copied
+
+
+def _fold(copied: nn.Module, probe: Tensor) -> None:
     names = {part: name for name, part in copied.named_modules()}
     for convolution, norm in _pairs(copied, probe):
         weight, bias = fuse_conv_bn_weights(
@@ -32,20 +40,24 @@ def folded(module: nn.Module, probe: Tensor) -> nn.Module:
         convolution.bias = nn.Parameter(bias, False)
         parent, _, name = names[norm].rpartition(".")
         setattr(copied.get_submodule(parent), name, nn.Identity())
-    return copied
 
 
 def _pairs(module: nn.Module, probe: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the norms that read what they give, as the input is passed through."""
-    made_by: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensor too: a number may come again
+    # The tensors too: numbers of tensors that are gone come again.
+    made_by: dict[int, tuple[nn.Conv2d, Tensor, int]] = {}
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    uses: Counter[nn.Module] = Counter()
 
     def after_convolution(layer: nn.Conv2d, _: tuple[Tensor, ...], output: Tensor) -> None:
-        made_by[id(output)] = layer, output
+        uses[layer] += 1
+        made_by[id(output)] = layer, output, output._version
 
     def before_norm(layer: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
-        if id(inputs[0]) in made_by:
-            pairs.append((made_by[id(inputs[0])][0], layer))
+        uses[layer] += 1
+        layer_before, _, version = made_by.get(id(inputs[0]), (None, None, None))
+        if version == inputs[0]._version:  # nothing has changed it on the way
+            pairs.append((layer_before, layer))
 
     handles = []
     for layer in module.modules():
@@ -54,12 +66,11 @@ def _pairs(module: nn.Module, probe: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNo
         elif isinstance(layer, nn.BatchNorm2d):
             handles.append(layer.register_forward_pre_hook(before_norm))
     try:
-        with torch.no_grad():
-            module(probe)
+        module(probe)
     finally:
         for handle in handles:
             handle.remove()
-    return pairs
+    return [pair for pair in pairs if uses[pair[0]] == uses[pair[1]] == 1]
 
 
 def _as_laid_out(weight: Tensor, like: Tensor) -> Tensor:

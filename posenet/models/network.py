@@ -143,10 +143,11 @@ class PoseNetwork(nn.Module):
         self.translation_spread.copy_(spread.clamp_min(1e-6))
 
     def train(self, mode: bool = True) -> "PoseNetwork":
-        """Switch dropout and batch statistics; frozen normalisation layers stay as they are."""
+        """Switch dropout and batch statistics; frozen layers and norms stay as they are."""
         super().train(mode)
         for norm in self.frozen_norms:
             norm.eval()
+        self._frozen_layers[0].eval()
         return self
 
     @property
@@ -172,10 +173,9 @@ class PoseNetwork(nn.Module):
         self._folded = ()  # what torch moves, or gives another type, is moved without it
         return super()._apply(*arguments, **keywords)
 
-    def load_state_dict(self, *arguments: Any, **keywords: Any) -> Any:
-        """Load weights."""
-        self._folded = ()
-        return super().load_state_dict(*arguments, **keywords)
+    def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
+        self._folded = ()  # of other weights
+        super()._load_from_state_dict(*arguments, **keywords)
 
     def forward(self, image: Tensor, *, is_past_frozen: bool = False) -> Prediction:
         """Poses of images.

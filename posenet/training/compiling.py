@@ -8,6 +8,7 @@ import torch
 from posenet.config import Config
 from posenet.errors import UsageError
 from posenet.models.network import PoseNetwork
+from posenet.processes import current_world
 
 
 def require_compilable(config: Config) -> None:
@@ -17,10 +18,10 @@ def require_compilable(config: Config) -> None:
         UsageError: Several processes are to train.
     """
     trainer = config.trainer
-    if trainer.compile and (trainer.devices, trainer.num_nodes) != (1, 1):
+    count = max(current_world().size, trainer.devices * trainer.num_nodes)
+    if trainer.compile and count > 1:
         raise UsageError(
-            "trainer.compile: expected one process, found trainer.devices "
-            f"{trainer.devices} and trainer.num_nodes {trainer.num_nodes}; leave one of them out"
+            f"trainer.compile: expected one process, found {count}; leave one of them out"
         )
 
 

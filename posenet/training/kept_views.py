@@ -1,7 +1,7 @@
 """Views that are rendered once, and kept as what the frozen layers make of them.
 
 Neither a view nor its way through layers that do not learn has to be made again then; the price is
-that epochs take turns among the same views.
+that each epoch takes one of the same few views of a frame.
 """
 
 import tempfile
@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from posenet.config import Config
 from posenet.datasets.loader import AugmentedDataset, Draw, Sample
 from posenet.datasets.scene import Scene, default_cache_folder
-from posenet.errors import UsageError
+from posenet.errors import DataError, UsageError
 from posenet.geometry import Pose
 from posenet.models.network import PoseNetwork, to_float
+from posenet.processes import current_world
 from posenet.progress import report_progress
 from posenet.staging import refused_writing
 
@@ -49,7 +50,11 @@ class KeptViews(Dataset[Sample]):
         features = torch.empty(self.shape, dtype=_KEPT_AS)
         # Read, not mapped: pages of a map would all count as memory.
         self.file.seek(row * features.nbytes)
-        self.file.readinto(features.numpy())
+        if self.file.readinto(features.numpy()) < features.nbytes:
+            raise DataError(
+                "optimization.kept_views: expected the views that were written to the folder of "
+                "the cache, found fewer; is its disk all right?"
+            )
         return Sample(features, Pose(*(part[row] for part in self.poses)), draw.index)
 
 
@@ -65,6 +70,12 @@ def require_layers_to_keep(config: Config) -> None:
         raise UsageError(
             "optimization.kept_views: a teacher has to see the images, of which only features are "
             "kept; use 0 with distill.teacher"
+        )
+    processes = max(current_world().size, config.trainer.devices * config.trainer.num_nodes)
+    if processes > 1:
+        raise UsageError(
+            f"optimization.kept_views: expected one process, found {processes}, and each would keep "
+            "all views; leave one of them out"
         )
     if config.data.stream:
         raise UsageError(
@@ -91,7 +102,7 @@ def keep_views(network: PoseNetwork, scene: Scene, config: Config, device: str) 
 
     Raises:
         UsageError: No layer is frozen.
-        DataError: The file cannot be written.
+        DataError: The file cannot be written, or cannot hold the features.
     """
     network.to(device).fold_frozen_layers()
     if not network.has_frozen_layers:
@@ -113,6 +124,11 @@ def keep_views(network: PoseNetwork, scene: Scene, config: Config, device: str) 
                 with torch.no_grad():
                     features = network.pass_frozen_layers(to_float(batch.image.to(device)))
                 features = features.to("cpu", _KEPT_AS).contiguous()
+                if not features.isfinite().all():
+                    raise DataError(
+                        "optimization.kept_views: expected features that float16 can hold, found "
+                        f"larger ones of {config.model.backbone}; use 0 kept views"
+                    )
                 file.write(features.numpy())
                 poses.append(batch.pose)
                 for index in batch.index.tolist():

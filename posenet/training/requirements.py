@@ -56,30 +56,40 @@ def processes_to_start(config: Config) -> int:
             f"trainer.num_nodes: expected torchrun to start the processes of "
             f"{config.trainer.num_nodes} machines, found none; docs/scaling.md has the command"
         )
-    count = config.trainer.devices
-    if accelerator_of(config.trainer.accelerator) == "gpu":
-        gpus = torch.cuda.device_count()
-        if count > gpus:
-            raise UsageError(f"trainer.devices: expected at most {gpus} (GPUs), found {count}")
-        return count or gpus
-    return count or 1
+    accelerator = accelerator_of(config.trainer.accelerator)
+    count = config.trainer.devices or (torch.cuda.device_count() if accelerator == "gpu" else 1)
+    _require_devices(accelerator, count)
+    return count
 
 
 def require_processes(config: Config) -> None:
     """Refuse settings that contradict the processes that there are."""
     world = current_world()
-    wanted = config.trainer.devices, config.trainer.num_nodes
+    devices, nodes = config.trainer.devices, config.trainer.num_nodes
     found = world.local_size, world.size // world.local_size
     if is_launched():
+        _require_devices(accelerator_of(config.trainer.accelerator), world.local_size)
         # Where torchrun started them, only it needs to be told how many.
-        if wanted[0] in (0, 1, found[0]) and wanted[1] in (1, found[1]):
+        if devices in (0, 1, found[0]) and nodes in (1, found[1]):
             return
-    elif processes_to_start(config) == 1:
-        return
+    else:
+        devices = processes_to_start(config)
+        if devices == 1:
+            return
     raise UsageError(
-        f"trainer.devices: expected {wanted[0]} processes on each of {wanted[1]} machines, found "
+        f"trainer.devices: expected {devices} processes on each of {nodes} machines, found "
         f"{found[0]} on {found[1]}; posenet train starts them on one machine, torchrun on several"
     )
+
+
+def _require_devices(accelerator: str, processes: int) -> None:
+    """Refuse more processes on a machine than it has devices for; cores can be shared out."""
+    most = {"gpu": torch.cuda.device_count(), "mps": 1}.get(accelerator, processes)
+    if processes > most:
+        raise UsageError(
+            f"trainer.devices: expected at most {most} processes on this machine, one a "
+            f"{accelerator}, found {processes}"
+        )
 
 
 def accelerator_of(name: str) -> str:

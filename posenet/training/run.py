@@ -25,7 +25,7 @@ from posenet.datasets.resampling import common_lens
 from posenet.datasets.scene import Scene, load_scene, resolve_data
 from posenet.datasets.streaming import training_batches
 from posenet.evaluation.plots import plot_training_curves
-from posenet.models.checkpoint import Checkpoint, remove_left_over, whole_file
+from posenet.models.checkpoint import Checkpoint, read_whole, remove_left_over, whole_file
 from posenet.models.network import PoseNetwork
 from posenet.process_group import first_of_machine, from_main, process_group, share_cores
 from posenet.processes import World
@@ -146,7 +146,11 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         say(f"{config.model.bins} viewpoint bins of the teacher {config.distill.teacher}")
     else:
         fit_bins(network, scene, config)
-    kept = keep_views(network, scene, config, device) if config.optimization.kept_views else None
+    kept_views = None
+    if config.optimization.kept_views:
+        if steps_behind is not None:
+            _load_weights(network, checkpoints / RESUME)  # of the frozen layers
+        kept_views = keep_views(network, scene, config, device)
     loader = training_batches(
         scene,
         config.data,
@@ -155,7 +159,7 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         views=config.optimization.views,
         seed=config.seed,
         world=world,
-        kept=kept,
+        kept=kept_views,
     )
     require_statistics(config, loader.batch_sampler.batch_size)
     # Lightning 2.5.3 to 2.6.6 has workers draw the first batches before it sets the epoch (#21938).
@@ -170,7 +174,7 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         teacher.network if teacher is not None else None,
         config.distill,
         [frame.name for frame in scene.frames],
-        kept is not None,
+        kept_views is not None,
     )
 
     if world.is_main:
@@ -228,6 +232,15 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         plot_training_curves(folder / "training_curves.png", metrics.rows, length)
         (checkpoints / PREVIOUS).unlink(missing_ok=True)
     return TrainingResult(folder, keeper.best_epoch)
+
+
+def _load_weights(network: PoseNetwork, resume_file: Path) -> None:
+    """Those that a run had when it was stopped."""
+    prefix = "network."
+    state = read_whole(resume_file)["state_dict"]
+    network.load_state_dict(
+        {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+    )
 
 
 def run_folder(config: Config) -> Path:

@@ -50,7 +50,8 @@ class SharedDropout(nn.Dropout):
         """Drop some of (B, ...)."""
         if not self.training or self.p == 0.0 or group_size() == 1:
             return super().forward(features)
-        return features * _own_part(F.dropout(_ones_for_all(features), self.p))
+        drawn = _own_part(F.dropout(_ones_for_all(features.float()), self.p))
+        return (features.float() * drawn).to(features.dtype)
 
 
 class SharedStochasticDepth(StochasticDepth):

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.utils.data import DataLoader
 
@@ -36,8 +40,7 @@ def make_trainer(config: Config, world: World, *plugins: Any, **more: Any) -> li
         "precision": precision_of(config),
         "max_epochs": config.optimization.epochs,
         "gradient_clip_val": config.optimization.gradient_clip or None,
-        # Else Lightning would believe SLURM, which also speaks of what has been started by hand.
-        "plugins": [*plugins, LightningEnvironment()],
+        "plugins": [*plugins, _environment(world)],
         "log_every_n_steps": 1,
         "num_sanity_val_steps": 0,
         "enable_progress_bar": False,
@@ -46,6 +49,11 @@ def make_trainer(config: Config, world: World, *plugins: Any, **more: Any) -> li
         "use_distributed_sampler": False,
     }
     return lightning.Trainer(**how | more)
+
+
+def _environment(world: World) -> ClusterEnvironment:
+    """Who tells Lightning of the processes; by itself it would believe SLURM, whoever asks."""
+    return LightningEnvironment() if world.size == 1 else TorchElasticEnvironment()
 
 
 def _strategy(config: Config, world: World) -> Strategy | str:

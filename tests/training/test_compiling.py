@@ -57,7 +57,7 @@ def test_other_errors_are_left_alone(network):
 
 def test_several_processes_are_refused():
     config = load_config(None, ["--trainer.compile=true", "--trainer.devices=2"])
-    with pytest.raises(UsageError, match=r"expected one process, found trainer\.devices 2"):
+    with pytest.raises(UsageError, match="expected one process, found 2"):
         require_compilable(config)
 
 
