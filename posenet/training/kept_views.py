@@ -74,8 +74,8 @@ def require_layers_to_keep(config: Config) -> None:
     processes = max(current_world().size, config.trainer.devices * config.trainer.num_nodes)
     if processes > 1:
         raise UsageError(
-            f"optimization.kept_views: expected one process, found {processes}, and each would keep "
-            "all views; leave one of them out"
+            f"optimization.kept_views: expected one process, found {processes}, which would each "
+            "keep all views; leave one of them out"
         )
     if config.data.stream:
         raise UsageError(
