@@ -1,0 +1,7 @@
+"""``python -m posenet.cli``."""
+
+import sys
+
+from posenet.cli import main
+
+sys.exit(main())
