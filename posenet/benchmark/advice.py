@@ -20,12 +20,18 @@ def advise(results: dict[str, Any]) -> list[str]:
 
 
 def _idle_cores(results: dict[str, Any]) -> str | None:
-    machine = results["environment"]
-    if machine["device"] != "cpu" or machine["threads"] >= machine["cores"]:
+    machine, cores = results["environment"], results["environment"]["cores"]
+    # By itself torch takes a thread a physical core, which may be fewer and is right.
+    limits = {
+        "--trainer.threads ": results["settings"]["trainer"]["threads"],
+        "OMP_NUM_THREADS=": machine["omp_num_threads"],
+    }
+    limit = next((name for name, value in limits.items() if value), None)
+    if machine["device"] != "cpu" or limit is None or limits[limit] >= cores:
         return None
     return (
-        f"torch computes with {machine['threads']} of {machine['cores']} cores: set "
-        f"OMP_NUM_THREADS={machine['cores']}, unless others need them"
+        f"torch computes with {machine['threads']} of {cores} cores: set {limit}{cores}, "
+        "unless others need them"
     )
 
 

@@ -13,6 +13,7 @@ from posenet.config import Config
 from posenet.datasets.loader import Sample, plain_loader
 from posenet.datasets.scene import Scene
 from posenet.datasets.streaming import training_batches
+from posenet.errors import DataError
 
 
 def time_loader(config: Config, scene: Scene, effort: Effort) -> dict[str, dict[str, float]]:
@@ -24,8 +25,10 @@ def time_loader(config: Config, scene: Scene, effort: Effort) -> dict[str, dict[
         effort: How many batches.
     """
     size = config.optimization.batch_size
+    train = scene.split.train
+    whole = train[: len(train) // size * size] or train  # a ragged batch takes less time
     loaders = {
-        "plain": plain_loader(scene, scene.split.train, size),
+        "plain": plain_loader(scene, whole, size),
         "augmented": training_batches(
             scene, config.data, config.augment, batch_size=size, views=0, seed=config.seed
         ),
@@ -52,7 +55,9 @@ def time_batches(loader: DataLoader[Sample], count: int, warm_up: int = 0) -> li
     with _one_thread():
         for draws in itertools.islice(endless, warm_up + count):
             with watch(times):
-                loader.collate_fn([loader.dataset[draw] for draw in draws])
+                batch = loader.collate_fn([loader.dataset[draw] for draw in draws])
+            if isinstance(batch, DataError):  # of shards, which have no other way to tell
+                raise batch
     return times[warm_up:]
 
 

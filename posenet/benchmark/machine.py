@@ -27,6 +27,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     Args:
         device: Where networks run.
     """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
     return {
         "posenet": __version__,
         "torch": torch.__version__,
@@ -35,6 +36,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": count_cores(),
         "threads": torch.get_num_threads(),
+        "omp_num_threads": int(asked) if asked.isdecimal() else None,
         "device": device.type,
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "peak_memory_of": "each part" if _CAN_CLEAR else "all parts so far",

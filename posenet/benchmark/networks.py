@@ -17,6 +17,7 @@ from posenet.inference.localizer import Localizer
 from posenet.models.checkpoint import Checkpoint
 from posenet.models.network import PoseNetwork
 from posenet.training.distillation import load_teacher
+from posenet.training.kept_views import keep_views
 from posenet.training.timing import (
     PARTS,
     StepTimes,
@@ -51,6 +52,7 @@ def time_training(
         network = untrained_network(config, scene)
         if teacher is not None:
             network.bins.load_state_dict(teacher.network.bins.state_dict())
+        keeps = config.optimization.kept_views > 0
         loader = training_batches(
             scene,
             config.data,
@@ -58,6 +60,7 @@ def time_training(
             batch_size=size,
             views=math.ceil(count * size / len(scene.split.train)),
             seed=config.seed,
+            kept=keep_views(network, scene, config, str(device)) if keeps else None,
         )
         return time_steps(
             config,
@@ -67,6 +70,7 @@ def time_training(
             warm_up=effort.warm_up,
             split=split,
             teacher=teacher.network if teacher is not None else None,
+            reads_kept_views=keeps,
         )
 
     split = measure(split=True)

@@ -97,7 +97,7 @@ def run_benchmark(config: Config, options: BenchOptions) -> dict[str, Any]:
             require_usable(other)
         wants_depth = ours.augment.depth_share > 0 or ours.augment.fill_from > 0
         with report_progress("decoding images") as report:
-            scene = load_scene(data, with_depth=wants_depth, report=report)
+            scene = load_scene(data, with_depth=wants_depth, for_training=True, report=report)
         with watch_others() as others:
             measured = _measure(ours, scene, device, networks, options.batches, effort)
         results = {

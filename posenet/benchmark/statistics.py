@@ -81,7 +81,8 @@ def batch_figures(times: Sequence[Took], images: int) -> dict[str, float]:
     """
     figures = time_figures(times, "batch_ms")
     for by in ("", "cpu_"):
-        figures[f"{by}images_per_s"] = 1e3 * images / figures[f"{by}batch_ms"]
+        # A coarse clock may say 0, as Windows' does of CPU time.
+        figures[f"{by}images_per_s"] = 1e3 * images / max(figures[f"{by}batch_ms"], 1e-3)
     return figures
 
 

@@ -100,6 +100,7 @@ def time_steps(
     warm_up: int,
     split: bool,
     teacher: PoseNetwork | None = None,
+    reads_kept_views: bool = False,
 ) -> StepTimes:
     """Train on some batches, and tell what each step took.
 
@@ -112,11 +113,12 @@ def time_steps(
         split: Whether to tell the parts of a step. A GPU must then be waited for between them; in
             steps that are not split it is only at their ends, and all time is of ``rest``.
         teacher: Of a student, whose ``loss`` holds the teacher's forward pass.
+        reads_kept_views: Whether batches hold what frozen layers made of images.
 
     Raises:
         MemoryLackError: The settings are too large for the memory.
     """
-    module = _TimedModule(config, network, warm_up + steps, teacher, split)
+    module = _TimedModule(config, network, warm_up + steps, teacher, split, reads_kept_views)
     quiet_lightning()
     trainer = make_trainer(
         *(config, ALONE),
@@ -147,7 +149,7 @@ class _Timed:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Sample]:
-        self.module.lap("rest")
+        self.module.begin()
         for batch in self.batches:
             self.module.lap("load")
             yield batch
@@ -164,6 +166,7 @@ class _TimedModule(TrainingModule):
         steps: int,
         teacher: PoseNetwork | None,
         split: bool,
+        reads_kept_views: bool,
     ) -> None:
         super().__init__(
             network,
@@ -173,16 +176,21 @@ class _TimedModule(TrainingModule):
             config.seed,
             teacher,
             config.distill,
+            reads_kept_views=reads_kept_views,
         )
         self.split = split
         self.batch_size = 0
         self.wall: list[Parts] = []
         self.cpu_seconds: list[Parts] = []
-        self._begin_step()
-        self._last = time.perf_counter(), time.process_time()
+        self.begin()
 
     def _begin_step(self) -> None:
         self._step = dict.fromkeys(PARTS, 0.0), dict.fromkeys(PARTS, 0.0)
+
+    def begin(self) -> None:
+        """Forget what came before the first step: making the trainer, starting workers."""
+        self._begin_step()
+        self._last = time.perf_counter(), time.process_time()
 
     def lap(self, part: str, *, ends_step: bool = False) -> None:
         """Count the time since the last lap for a part of the step."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from posenet.benchmark.advice import advise
+from posenet.benchmark.advice import RULES, advise
 from posenet.benchmark.comparison import compare_results, read_results
 from posenet.benchmark.machine import describe_machine, peak_memory, watch_others
 from posenet.config import Config, config_to_dict
@@ -31,7 +31,10 @@ def results():
 
     return {
         "format": 1,
-        "environment": {**describe_machine(CPU), "cores": 4, "threads": 4},
+        "environment": {
+            **describe_machine(CPU),
+            **{"cores": 4, "threads": 4, "omp_num_threads": None},
+        },
         "settings": config_to_dict(Config()),
         "effort": {"quick": False},
         "dataset": {"root": None, "width": 224, "height": 168},
@@ -188,6 +191,11 @@ def test_where_nothing_is_wrong_nothing_is_advised(results):
     assert advise(results) == []
 
 
+def test_a_thread_for_each_physical_core_is_not_too_few(results):
+    results["environment"]["threads"] //= 2
+    assert advise(results) == []
+
+
 def set_in(values, path, new):
     *above, last = path
     for name in above:
@@ -195,34 +203,52 @@ def set_in(values, path, new):
     values[last] = new
 
 
+CASES = [
+    (
+        [(("environment", "threads"), 1), (("environment", "omp_num_threads"), 1)],
+        "OMP_NUM_THREADS=4",
+    ),
+    (
+        [(("environment", "threads"), 1), (("settings", "trainer", "threads"), 1)],
+        "--trainer.threads 4",
+    ),
+    ([(("step", "parts", "load", "share"), 0.4)], "--data.workers 2 (now 1)"),
+    (
+        # 32 views take 1.6 s and all else 0.4: three workers would not do.
+        [
+            (("step", "parts", "load", "share"), 0.5),
+            (("loader", "augmented", "batch_ms"), 1600.0),
+            (("settings", "augment", "fill_from"), 2),
+        ],
+        "--augment.fill_from 0",
+    ),
+    ([(("step", "parts", "backward", "share"), 0.6)], "--model.frozen_share"),
+    (
+        [(("backbones", "resnet50 224x168", "training", "cpu_images_per_s"), 82.0)],
+        "resnet50 trains 2.0 times as fast as efficientnet_lite0",
+    ),
+    ([(("predict", "8", "cpu_images_per_s"), 150.0)], "batches of 8 makes 3.0 times"),
+]
+
+
 @pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ([(("environment", "threads"), 1)], "OMP_NUM_THREADS=4"),
-        ([(("step", "parts", "load", "share"), 0.4)], "--data.workers 2 (now 1)"),
-        (
-            # 32 views take 1.6 s and all else 0.4: three workers would not do.
-            [
-                (("step", "parts", "load", "share"), 0.5),
-                (("loader", "augmented", "batch_ms"), 1600.0),
-                (("settings", "augment", "fill_from"), 2),
-            ],
-            "--augment.fill_from 0",
-        ),
-        ([(("step", "parts", "backward", "share"), 0.6)], "--model.frozen_share"),
-        (
-            [(("backbones", "resnet50 224x168", "training", "cpu_images_per_s"), 82.0)],
-            "resnet50 trains 2.0 times as fast as efficientnet_lite0",
-        ),
-        ([(("predict", "8", "cpu_images_per_s"), 150.0)], "batches of 8 makes 3.0 times"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ("changes", "words"), CASES, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_what_is_slow_is_told_with_its_cure(changes, words, results):
     for path, new in changes:
         set_in(results, path, new)
     [line] = advise(results)
     assert words in line
+
+
+def test_each_rule_has_a_case(results):
+    fired = set()
+    for changes, _ in CASES:
+        found = copy.deepcopy(results)
+        for path, new in changes:
+            set_in(found, path, new)
+        fired |= {rule for rule in RULES if rule(found) is not None}
+    assert fired == set(RULES)
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells what others use")
