@@ -33,7 +33,9 @@ def results():
         "format": 1,
         "environment": {
             **describe_machine(CPU),
-            **{"cores": 4, "threads": 4, "omp_num_threads": None},
+            "cores": 4,
+            "threads": 4,
+            "omp_num_threads": None,
         },
         "settings": config_to_dict(Config()),
         "effort": {"quick": False},
