@@ -32,6 +32,7 @@ LOST = str(LOST_ANOTHER)
 @pytest.fixture(autouse=True)
 def program(tmp_path, monkeypatch) -> None:
     (tmp_path / "posenet").mkdir()
+    (tmp_path / "posenet" / "__init__.py").touch()
     (tmp_path / "posenet" / "__main__.py").write_text(PROGRAM)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("posenet.processes._GRACE_S", 0.5)

@@ -26,7 +26,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         """Normalise (B, C, H, W)."""
         if not self.training or group_size() == 1:
             return super().forward(images)
-        features = images if images.dtype == torch.float64 else images.float()
+        features = _at_least_float(images)
         mean = _mean_of_all(features.mean(dim=(0, 2, 3)))
         centered = features - mean.view(-1, 1, 1)
         # In a pass of its own: the difference of two large sums would have lost digits.
@@ -50,8 +50,8 @@ class SharedDropout(nn.Dropout):
         """Drop some of (B, ...)."""
         if not self.training or self.p == 0.0 or group_size() == 1:
             return super().forward(features)
-        drawn = _own_part(F.dropout(_ones_for_all(features.float()), self.p))
-        return (features.float() * drawn).to(features.dtype)
+        wide = _at_least_float(features)  # half precision would round 1 / (1 - p)
+        return (wide * _own_part(F.dropout(_ones_for_all(wide), self.p))).to(features.dtype)
 
 
 class SharedStochasticDepth(StochasticDepth):
@@ -103,6 +103,10 @@ class _SumOfAll(torch.autograd.Function):
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
+
+
+def _at_least_float(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def _mean_of_all(value: Tensor) -> Tensor:
