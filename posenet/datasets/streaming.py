@@ -19,15 +19,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from posenet.config import AugmentConfig, DataConfig
 from posenet.datasets.frame import Frame
-from posenet.datasets.loader import (
-    EPOCH_VIEWS,
-    AugmentedDataset,
-    Draw,
-    EpochSampler,
-    Sample,
-    SharedBatchSampler,
-    training_loader,
-)
+from posenet.datasets.loader import EPOCH_VIEWS, AugmentedDataset, Sample, training_loader
+from posenet.datasets.sampling import Draw, EpochSampler, SharedBatchSampler
 from posenet.datasets.scene import Scene
 from posenet.datasets.stored import ShardError
 from posenet.datasets.streamed_images import StreamedImages

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posenet.config import AugmentConfig, DataConfig
-from posenet.datasets.loader import AugmentedDataset, Draw, EpochSampler, plain_loader
+from posenet.datasets.loader import AugmentedDataset, plain_loader
+from posenet.datasets.sampling import Draw, EpochSampler
 from posenet.datasets.scene import load_scene, read_frames
 from posenet.datasets.sharding import write_shards
 from posenet.datasets.stored import PackedFile
