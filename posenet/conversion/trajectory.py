@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from posenet.datasets.formats.parsing import ONE_SEQUENCE
-from posenet.datasets.frame import Frame
+from posenet.datasets.frame import Frame, path_below
 from posenet.errors import DataError
 from posenet.geometry import Distortion, Intrinsics, Pose, stack_poses
 
@@ -189,7 +189,4 @@ def _image_name(frame: Frame, root: Path) -> str:
     path = frame.image_path
     if f"/{path.as_posix()}".endswith(f"/{frame.name}"):
         return frame.name
-    for folder in (root, root.resolve()):  # some readers resolve links, some do not
-        if path.is_relative_to(folder):
-            return path.relative_to(folder).as_posix()
-    return path.as_posix()
+    return path_below(path, root) or path.as_posix()

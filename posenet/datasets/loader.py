@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,9 +27,6 @@ Array = NDArray[np.float64]
 # How far away (metres plus radians) a frame may have been taken that fills in another's view. The
 # nearest ones are of the same sequence and have seen the same: choosing among all brings more.
 FILL_REACH = 1.0
-
-# Views in an epoch of a dataset that has fewer frames.
-EPOCH_VIEWS = 500
 
 
 class Sample(NamedTuple):
@@ -173,22 +170,26 @@ def training_loader(
         data: Number of workers.
         augment: The views.
         batch_size: Images a batch, of all processes together.
-        views: Of each frame in one epoch, see :class:`EpochSampler`; 0 for as many as make about
-            ``EPOCH_VIEWS`` of all.
+        views: Of each frame in one epoch, see :class:`EpochSampler`.
         seed: Seed of order and views.
         world: Which of several processes the batches are for.
         kept: Gives views that were made before, by :class:`Draw`; they are read in this process.
     """
-    views = views or max(1, round(EPOCH_VIEWS / len(scene.split.train)))
     sampler = EpochSampler(scene.split.train, seed, views, batch_size)
-    workers = data.workers if kept is None else 0
     return DataLoader(
         AugmentedDataset(scene, augment) if kept is None else kept,
         batch_sampler=SharedBatchSampler(sampler, batch_size, world),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        **worker_settings(data.workers if kept is None else 0),
     )
+
+
+def worker_settings(workers: int) -> dict[str, Any]:
+    """What each loader of training batches is told of the processes that prepare them."""
+    return {
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "pin_memory": torch.cuda.is_available(),
+    }
 
 
 def plain_loader(

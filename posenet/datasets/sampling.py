@@ -10,6 +10,9 @@ from torch.utils.data import BatchSampler, Sampler
 from posenet.errors import UsageError
 from posenet.processes import World
 
+# Views in an epoch of a dataset that has fewer frames.
+EPOCH_VIEWS = 500
+
 
 class Draw(NamedTuple):
     """One training sample to make: everything random about it follows from these numbers.
@@ -37,7 +40,8 @@ class EpochSampler(Sampler[Draw]):
         seed: Seed of the run.
         views: How often each frame comes in one epoch. Where that is no whole number, epochs are as
             long as the nearest whole number of batches, and go on where the one before ended: each
-            frame comes once in a pass, wherever epochs begin.
+            frame comes once in a pass, wherever epochs begin. 0 for as often as makes about
+            ``EPOCH_VIEWS`` of all.
         batch_size: Images a batch.
     """
 
@@ -47,6 +51,7 @@ class EpochSampler(Sampler[Draw]):
         self.indices = indices
         self.seed = seed
         self.epoch = 0
+        views = views or max(1, round(EPOCH_VIEWS / len(indices)))
         if float(views).is_integer():
             self.pass_length = self.epoch_length = len(indices) * int(views)
         else:

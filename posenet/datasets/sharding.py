@@ -32,7 +32,7 @@ from posenet.datasets.formats.shards import (
     Lens,
     member_suffix,
 )
-from posenet.datasets.frame import Frame
+from posenet.datasets.frame import Frame, path_below
 from posenet.datasets.images import UNDECODABLE
 from posenet.datasets.orientation import Reading, reading
 from posenet.datasets.scene import frames_with_images, read_frames
@@ -118,16 +118,17 @@ def write_shards(
                 tar = _Tar(file)
                 for number in members:
                     frame = frames[number]
-                    known = _describe(frame, _path_below(frame.image_path, root))
+                    image, depth = frame.image_path, frame.depth_path
+                    known = _describe(frame, path_below(image, root) or image.name)
                     rows[number] = {
                         **known,
                         "lens": lenses.of(Lens(frame.intrinsics, frame.distortion)),
                         "shard": len(shards),
                         **_add_sample(tar, f"{number:08d}", frame, known | {"metric": metric}),
                     }
-                    if frame.depth is not None:
+                    if depth is not None:
                         rows[number] |= {
-                            "depth": _path_below(frame.depth_path, root),
+                            "depth": path_below(depth, root) or depth.name,
                             "depth_scale": frame.depth_scale,
                             "depth_camera": cameras.of(frame.depth_camera),
                         }
@@ -235,13 +236,6 @@ def _reading(content: bytes, frame: Frame) -> Reading:
             return reading(image, frame.intrinsics)
     except UNDECODABLE:
         return "upright"
-
-
-def _path_below(path: Path, root: Path) -> str:
-    for folder in (root, root.resolve()):  # some readers resolve links, some do not
-        if path.is_relative_to(folder):
-            return path.relative_to(folder).as_posix()
-    return path.name
 
 
 def _numbers(intrinsics: Intrinsics) -> list[float]:

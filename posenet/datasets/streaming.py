@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from posenet.config import AugmentConfig, DataConfig
 from posenet.datasets.frame import Frame
-from posenet.datasets.loader import EPOCH_VIEWS, AugmentedDataset, Sample, training_loader
+from posenet.datasets.loader import AugmentedDataset, Sample, training_loader, worker_settings
 from posenet.datasets.sampling import Draw, EpochSampler, SharedBatchSampler
 from posenet.datasets.scene import Scene
 from posenet.datasets.stored import ShardError
@@ -38,7 +38,7 @@ class StreamSampler(EpochSampler):
         places: The shard of each training frame and where it is there, (N, 2).
         indices: The training frames, likewise.
         seed: Seed of the run.
-        views: How often each frame comes in an epoch.
+        views: How often each frame comes in an epoch, see :class:`EpochSampler`.
         batch_size: Images a batch.
         buffer: Frames among which the next one is drawn.
     """
@@ -179,17 +179,15 @@ def training_batches(
         places_in_shards([scene.frames[i] for i in train]),
         train,
         seed,
-        views or max(1, round(EPOCH_VIEWS / len(train))),
+        views,
         batch_size,
         data.stream_buffer,
     )
     return StreamLoader(
         StreamedViews(scene, augment, data.least_readable),
         batch_sampler=SharedBatchSampler(sampler, batch_size, world),
-        num_workers=data.workers,
-        persistent_workers=data.workers > 0,
-        pin_memory=torch.cuda.is_available(),
         collate_fn=collate_or_tell,
+        **worker_settings(data.workers),
     )
 
 
