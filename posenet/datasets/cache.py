@@ -25,6 +25,7 @@ from posenet.datasets.resampling import is_plain_resize
 from posenet.datasets.stored import PackedFile, Stored, state_of
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
+from posenet.staging import bring_to_disk
 
 CACHE_FORMAT = 5
 _DECODED_AHEAD = 32  # images
@@ -252,8 +253,7 @@ class _Build(NamedTuple):
                 array_path, json_path = Path(scratch) / path.name, Path(scratch) / sidecar.name
                 with array_path.open("wb") as file:
                     known = self._fill(file, load, shape, np.dtype(dtype))
-                    file.flush()
-                    os.fsync(file.fileno())
+                    bring_to_disk(file)
                 json_path.write_text(json.dumps(known))
                 array_path.replace(path)
                 json_path.replace(sidecar)  # last: a reader asks for both

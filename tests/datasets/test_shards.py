@@ -1,10 +1,13 @@
 """Shards: the dataset that went in comes out, to the bit; nothing else is read from them."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +180,28 @@ def test_a_stop_leaves_nothing(scene_template, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_shards(DataConfig(root=str(scene_template)), tmp_path / "shards", 4, stop)
+    assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize(
+    ("stop", "told"),
+    [(OSError(errno.ENOSPC, "No space left"), DataError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+@pytest.mark.parametrize("refused", range(5))
+def test_a_file_that_cannot_be_written_leaves_none_of_the_others(
+    stop, told, refused, scene_template, tmp_path, monkeypatch
+):
+    """Three tars, the lines and the index are brought to the disk one by one."""
+    fsync, numbers = os.fsync, count()
+
+    def sync(descriptor):
+        if next(numbers) == refused:
+            raise stop
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(told):
+        write_shards(DataConfig(root=str(scene_template)), tmp_path / "shards", 4)
     assert not (tmp_path / "shards").exists()
 
 
