@@ -11,6 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
@@ -138,7 +139,7 @@ def cache_images(
         else repr((width, height, frame.intrinsics.width < frame.intrinsics.height))
         for frame in frames
     ]
-    color_path = _cache_path(folder, [[f.image] for f in frames], "color", lenses)
+    color_path = _cache_path(folder, [f.image for f in frames], "color", lenses)
     shape = (height, width)
     build = _Build(frames, report, least_readable)
     build.write(color_path, decoder.color, (*shape, 3), np.uint8)
@@ -148,7 +149,7 @@ def cache_images(
             repr((lens, frame.intrinsics, frame.depth_camera, frame.depth_scale))
             for frame, lens in zip(frames, lenses, strict=True)
         ]
-        depth_path = _cache_path(folder, [[f.depth] for f in frames], "depth", sensors)
+        depth_path = _cache_path(folder, [f.depth for f in frames], "depth", sensors)
         build.write(depth_path, decoder.depth, shape, np.uint16)
     return _open_cache(color_path, depth_path)
 
@@ -189,10 +190,9 @@ def _usable(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> dict[str, An
     return known if (array.shape, array.dtype, count) == (shape, dtype, shape[0]) else None
 
 
-def _cache_path(
-    folder: Path, sources: list[list[Stored | None]], kind: str, settings: list[str]
-) -> Path:
+def _cache_path(folder: Path, sources: list[Stored | None], kind: str, settings: list[str]) -> Path:
     """``WHAT-STATE.kind.npy``: which files at which settings, and how the files are now."""
+    resolved = cache(Path.resolve)  # of the shards, each of which holds many
 
     def stamp(stored: Stored | None) -> list[Any]:
         if stored is None:
@@ -205,15 +205,14 @@ def _cache_path(
 
     def name(stored: Stored | None) -> str:
         if isinstance(stored, PackedFile):
-            return f"{stored.archive.resolve()}/{stored.name}"
+            return f"{resolved(stored.archive)}/{stored.name}"
         return str(stored.resolve()) if stored else ""
 
     def short(value: Any) -> str:
         return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
-    names = [[name(stored) for stored in group] for group in sources]
-    what = short([CACHE_FORMAT, names, settings])
-    state = short([[stamp(stored) for stored in group] for group in sources])
+    what = short([CACHE_FORMAT, [name(stored) for stored in sources], settings])
+    state = short([stamp(stored) for stored in sources])
     return folder / f"{what}-{state}.{kind}.npy"
 
 

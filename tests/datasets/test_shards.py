@@ -294,6 +294,16 @@ def link_frames_away(root):
     (root / "frames.jsonl").symlink_to(root.parent / "elsewhere.jsonl")
 
 
+def link_index_away(root):
+    (root / "shards.json").replace(root.parent / "elsewhere.json")
+    (root / "shards.json").symlink_to(root.parent / "elsewhere.json")
+
+
+def drop_all_frames(root):
+    change_index(frames=0)(root)
+    (root / "frames.jsonl").write_text("")
+
+
 def drop_a_line(root):
     lines = (root / "frames.jsonl").read_text().splitlines(keepends=True)
     (root / "frames.jsonl").write_text("".join(lines[:-1]))
@@ -306,6 +316,7 @@ HOSTILE = {
     "an absolute shard": (change_shard(file="/etc/passwd"), "names of shards"),
     "a link for a shard": (link_away, r"train-000001\.tar: .*found a link"),
     "a link for the frames": (link_frames_away, r"frames\.jsonl: .*found a link"),
+    "a link for the index": (link_index_away, r"shards\.json: .*found a link"),
     "a shard that is missing": (
         lambda root: (root / "test-000000.tar").unlink(),
         r"test-000000\.tar: expected a shard, found no file",
@@ -333,6 +344,7 @@ HOSTILE = {
     "a scale of nothing": (change_frame(depth_scale=0), "depth_scale: expected"),
     "an unknown reading": (change_frame(reading="sideways"), "reading: expected one of"),
     "fewer lines": (drop_a_line, "expected 9 frames, as shards.json says, found 8"),
+    "no frames": (drop_all_frames, r"shards\.json: frames: expected 1 or more, found 0"),
     "another format": (change_index(format=2), "expected shards of format 1, found 2"),
     "lenses that are none": (change_index(lenses=[7]), "expected an object"),
     "an unknown lens": (
@@ -352,6 +364,15 @@ def test_what_an_index_must_not_say_is_refused_in_one_line(sharded, problem):
         FORMATS["shards"].read(sharded)
     assert "\n" not in str(caught.value)
     assert str(sharded) in str(caught.value)
+
+
+def test_more_digits_than_usual_are_read(sharded, scene_template, assert_same_frames):
+    """As they are written of a million shards, or a hundred million frames."""
+    change_frame(key="100000000")(sharded)
+    change_shard(file="train-1000000.tar")(sharded)
+    (sharded / "train-000000.tar").replace(sharded / "train-1000000.tar")
+    expected = read_frames(DataConfig(root=str(scene_template)))
+    assert_same_frames(FORMATS["shards"].read(sharded), expected)
 
 
 def test_bytes_that_changed_are_found_out(sharded):
