@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from posenet.datasets.damage import few_enough
 from posenet.datasets.decoding import Decoded, Decoder
 from posenet.datasets.frame import Frame
 from posenet.datasets.orientation import Reading
@@ -307,7 +308,7 @@ class _Build(NamedTuple):
         return True
 
     def _require_readable(self, unreadable: dict[int, str]) -> None:
-        if len(unreadable) <= (1.0 - self.least_readable) * len(self.frames):
+        if few_enough(len(unreadable), len(self.frames), self.least_readable):
             return
         first = next(iter(unreadable.values()))
         if len(unreadable) > 1 or self.least_readable < 1.0:

@@ -9,7 +9,7 @@ from posenet.errors import DataError
 
 
 class ShardError(DataError):
-    """A shard that is not there, or ends too early: no damage of a single image."""
+    """A shard that is not there or ends too early, or too much damage: more than one image's."""
 
 
 class PackedFile(NamedTuple):

@@ -3,8 +3,10 @@
 import pickle
 import shutil
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
+from fractions import Fraction
+from itertools import pairwise, product
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posenet.config import AugmentConfig, DataConfig
+from posenet.datasets.damage import few_enough
 from posenet.datasets.loader import AugmentedDataset, plain_loader
 from posenet.datasets.sampling import Draw, EpochSampler
 from posenet.datasets.scene import load_scene, read_frames
@@ -297,10 +300,10 @@ def test_memory_does_not_grow_with_the_frames_that_were_read(scene, settings):
 # ------------------------------------------------------------------------------------- the damage
 
 
-def damage(settings, name):
-    """Turn a bit in an image of a dataset in shards."""
-    frames = read_frames(settings)
-    (packed,) = [frame.packed_image for frame in frames if frame.name == name]
+def damage(settings, name, depth=False):
+    """Turn a bit in an image of a dataset in shards, or in its depth."""
+    (frame,) = [frame for frame in read_frames(settings) if frame.name == name]
+    packed = frame.packed_depth if depth else frame.packed_image
     content = bytearray(packed.archive.read_bytes())
     content[packed.offset + packed.size // 2] ^= 4
     packed.archive.write_bytes(content)
@@ -322,6 +325,55 @@ def test_a_damaged_image_is_named_once_and_another_frame_comes_for_it(own_shards
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"{lost}: expected the bytes that were packed, found others")
     assert line.endswith("(1 of 24 training frames cannot be read and are left out)")
+
+
+def test_few_enough_is_what_the_share_says():
+    """Not what is left of it after rounding."""
+    for total, lost, percent in product((1, 3, 10, 20, 50, 100, 200), range(200), range(101)):
+        if lost <= total:
+            expected = Fraction(total - lost, total) >= Fraction(percent, 100)
+            assert few_enough(lost, total, percent / 100) is expected
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damaged_depth_is_named_once_and_does_not_change_later_epochs(own_shards, capfd, workers):
+    """A frame whose depth is damaged keeps coming, turned, whether or not that was found out."""
+    lost = {damage(own_shards, f"0/{number:02d}.jpg", depth=True) for number in range(8)}
+    settings = replace(own_shards, least_readable=0.5, workers=workers)
+    scene = load_scene(settings, with_depth=True, for_training=True)
+    damaged = {i for i, frame in enumerate(scene.frames) if str(frame.packed_depth) in lost}
+    loader = training_batches(scene, settings, AUGMENT, batch_size=4, views=2, seed=2)
+    epochs = {}
+    for epoch in range(4):
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        epochs[epoch] = list(loader)
+    told = capfd.readouterr().err.splitlines()
+    assert {line.split(": expected")[0] for line in told} == lost
+    assert len(told) == len(lost)
+    assert " of 24 depth images to train on cannot be read and are left out)" in told[0]
+    moved = set()
+    for epoch, seen in epochs.items():
+        for one, fresh in zip(seen, batches(scene, settings, epoch, views=2), strict=True):
+            assert torch.equal(one.index, fresh.index)
+            assert torch.equal(one.image, fresh.image)
+            for index, center in zip(one.index.tolist(), one.pose.translation, strict=True):
+                if not torch.equal(center, scene.frames[index].pose.translation.float()):
+                    moved.add(index)
+        times = Counter(i for batch in seen for i in batch.index.tolist())
+        assert times == dict.fromkeys(scene.split.train, 2)
+    assert moved
+    assert not moved & damaged
+
+
+def test_too_much_damaged_depth_ends_the_epoch_in_one_line(own_shards):
+    for number in range(3):
+        damage(own_shards, f"0/{number:02d}.jpg", depth=True)
+    settings = replace(own_shards, least_readable=0.9)
+    scene = load_scene(settings, with_depth=True, for_training=True)
+    with pytest.raises(
+        DataError, match=r"\(3 of 24 depth images .* data\.least_readable is 0\.9\)"
+    ):
+        batches(scene, settings, views=10)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
