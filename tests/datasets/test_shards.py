@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tarfile
+from collections import Counter
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from posenet.datasets.images import content_digest, read_posed_image
 from posenet.datasets.orientation import reading
 from posenet.datasets.scene import load_scene, read_frames
 from posenet.datasets.sharding import write_shards
-from posenet.datasets.stored import ShardError, bytes_digest
+from posenet.datasets.stored import PackedFile, ShardError, bytes_digest
 from posenet.errors import DataError, UsageError
 from posenet.geometry import Distortion
 
@@ -94,6 +95,42 @@ def test_members_are_where_the_index_says(sharded):
                 assert tar.extractfile(packed.name).read() == packed.read_bytes()
                 assert tar.getmember(packed.name).offset_data == packed.offset
         assert content_digest(frame.image) == bytes_digest(frame.image.read_bytes())
+
+
+def test_a_shard_is_opened_once_for_all_that_is_read_of_it(sharded, monkeypatch):
+    opened, open_file = Counter(), os.open
+
+    def count_and_open(path, *words, **settings):
+        opened[Path(path).name] += 1
+        return open_file(path, *words, **settings)
+
+    frames = FORMATS["shards"].read(sharded)
+    monkeypatch.setattr(os, "open", count_and_open)
+    for frame in (*frames, *reversed(frames)):
+        read_posed_image(frame)
+        frame.depth.read_bytes()
+    assert opened == {path.name: 1 for path in sharded.glob("*.tar")}
+
+
+OPEN_FILES = Path("/proc/self/fd")
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="open files are counted in /proc")
+def test_few_shards_stay_open(tmp_path):
+    before = len(list(OPEN_FILES.iterdir()))
+    for number in range(300):
+        path = tmp_path / f"train-{number:06d}.tar"
+        path.write_bytes(b"image")
+        assert PackedFile(path, "a.jpg", 0, 5, bytes_digest(b"image")).read_bytes() == b"image"
+    assert len(list(OPEN_FILES.iterdir())) < before + 100
+
+
+def test_a_shard_that_another_one_replaced_is_read_anew(tmp_path):
+    path = tmp_path / "train-000000.tar"
+    for content in (b"first", b"other"):
+        (tmp_path / "new").write_bytes(content)
+        (tmp_path / "new").replace(path)
+        assert PackedFile(path, "a.jpg", 0, 5, bytes_digest(content)).read_bytes() == content
 
 
 # --------------------------------------------------------------------------------- what comes out
