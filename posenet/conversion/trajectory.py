@@ -16,12 +16,14 @@ class SourceImage(NamedTuple):
     """The image a pose belongs to.
 
     Attributes:
-        path: Where it lies.
+        path: Where it lies; where it was before, if it is packed.
         name: What formats that name images call it: its path below the dataset's images.
+        packed: Whether it is in a tar.
     """
 
     path: Path
     name: str
+    packed: bool = False
 
 
 class FileContent(NamedTuple):
@@ -118,7 +120,10 @@ def trajectory_of_frames(
         intrinsics=[frame.intrinsics for frame in frames],
         distortions=[frame.distortion for frame in frames],
         timestamps=timestamps,
-        images=[SourceImage(frame.image_path, _image_name(frame, root)) for frame in frames],
+        images=[
+            SourceImage(frame.image_path, _image_name(frame, root), frame.packed_image is not None)
+            for frame in frames
+        ],
     )
 
 
