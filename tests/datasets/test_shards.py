@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -110,6 +111,16 @@ def test_a_shard_is_opened_once_for_all_that_is_read_of_it(sharded, monkeypatch)
         read_posed_image(frame)
         frame.depth.read_bytes()
     assert opened == {path.name: 1 for path in sharded.glob("*.tar")}
+
+
+@pytest.mark.parametrize("where", ["pread", "lseek"])
+def test_threads_read_from_one_open_shard(sharded, where, monkeypatch):
+    if where == "lseek":  # as on Windows
+        monkeypatch.delattr(os, "pread", raising=False)
+    packed = [frame.packed_image for frame in FORMATS["shards"].read(sharded)] * 50
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(PackedFile.read_bytes, packed))
+    assert [bytes_digest(content) for content in found] == [file.digest for file in packed]
 
 
 OPEN_FILES = Path("/proc/self/fd")
