@@ -47,7 +47,8 @@ class DataConfig:
             blocks of each where none can be spared), sequences:NAME,NAME, tail:FRACTION,gap:FRAMES,
             blocks:FRACTION,count:NUMBER,gap:FRAMES, random:FRACTION, or none.
         drop_repeated: Leave out training frames whose image is byte for byte the one before.
-        least_readable: Share of the images that must be readable; the others are left out.
+        least_readable: Share of the images, and of their depth images, that must be readable; the
+            others are left out.
         cache: Folder of the resized frames; the user's cache folder when omitted.
         workers: Processes that prepare batches; 0 prepares them in the main one.
         stream: Read training frames from shards (see posenet shard) while training, about in the

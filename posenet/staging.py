@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from posenet.errors import DataError
 
@@ -78,13 +79,35 @@ def _on_the_way(path: Path, place: Path) -> bool:
     return path.is_relative_to(place.parent) or place.is_relative_to(path)
 
 
+def bring_to_disk(file: IO[Any]) -> None:
+    """Wait until what was written to a file is where a power cut cannot take it back."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Until this a power cut may take back the new name of a file in a folder."""
+    if os.name == "nt":  # which cannot open folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a network's file system may have no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
-def staged(folder: Path, option: str) -> Iterator[Path]:
+def staged(folder: Path, option: str, last: str | None = None) -> Iterator[Path]:
     """A folder to write files into; they go to ``folder`` when all are there.
 
     Args:
         folder: Where they go, over files of the same names; made if need be.
         option: The option that chooses another folder.
+        last: The file that goes there when all others have arrived: whoever finds it finds them,
+            after a power cut too, if each was brought to the disk.
 
     Raises:
         DataError: It cannot be written.
@@ -97,13 +120,18 @@ def staged(folder: Path, option: str) -> Iterator[Path]:
             with tempfile.TemporaryDirectory(prefix=".posenet-", dir=folder) as stage:
                 yield Path(stage)
                 files = sorted(path for path in Path(stage).rglob("*") if path.is_file())
+                files.sort(key=lambda file: file.name == last)
                 places = [folder / file.relative_to(stage) for file in files]
                 for place in places:  # before the first of them is replaced
                     if place.is_dir():
                         raise IsADirectoryError(errno.EISDIR, f"{place.name} is a folder")
                 for file, place in zip(files, places, strict=True):
+                    if file.name == last:
+                        sync_folder(folder)
                     place.parent.mkdir(parents=True, exist_ok=True)
                     file.replace(place)
+                if last is not None:
+                    sync_folder(folder)
     finally:
         for path in made:  # only those that stayed empty
             with suppress(OSError):

@@ -27,12 +27,8 @@ from PIL import Image
 
 from posenet.benchmark.loading import time_batches
 from posenet.config import AugmentConfig, Config, DataConfig, load_config
-from posenet.datasets.loader import (
-    AugmentedDataset,
-    Draw,
-    PlainDataset,
-    training_loader,
-)
+from posenet.datasets.loader import AugmentedDataset, PlainDataset, training_loader
+from posenet.datasets.sampling import Draw
 from posenet.datasets.scene import Scene, load_scene, resolve_data
 from posenet.datasets.toy_room import write_toy_room
 from posenet.training.module import TrainingModule

@@ -1,5 +1,7 @@
 """Results are all written or none, and an error tells what it is about."""
 
+from pathlib import Path
+
 import pytest
 
 from posenet.errors import DataError
@@ -23,6 +25,15 @@ def test_files_arrive_when_all_are_there(tmp_path):
     assert (tmp_path / "new" / "out" / "a.json").read_text() == "a"
     assert (tmp_path / "new" / "out" / "b" / "c.png").read_text() == "c"
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {"a.json", "b"}
+
+
+def test_one_file_may_have_to_arrive_last(tmp_path, monkeypatch):
+    moved, replace = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda a, b: moved.append(b.name) or replace(a, b))
+    with staged(tmp_path / "out", "--output", last="b.json") as stage:
+        for name in ("c.tar", "b.json", "a.tar"):
+            (stage / name).write_text("new")
+    assert moved == ["a.tar", "c.tar", "b.json"]
 
 
 def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from posenet.datasets.formats.parsing import ONE_SEQUENCE
-from posenet.datasets.frame import Frame
+from posenet.datasets.frame import Frame, path_below
 from posenet.errors import DataError
 from posenet.geometry import Distortion, Intrinsics, Pose, stack_poses
 
@@ -16,12 +16,14 @@ class SourceImage(NamedTuple):
     """The image a pose belongs to.
 
     Attributes:
-        path: Where it lies.
+        path: Where it lies; where it was before, if it is packed.
         name: What formats that name images call it: its path below the dataset's images.
+        packed: Whether it is in a tar.
     """
 
     path: Path
     name: str
+    packed: bool = False
 
 
 class FileContent(NamedTuple):
@@ -118,7 +120,10 @@ def trajectory_of_frames(
         intrinsics=[frame.intrinsics for frame in frames],
         distortions=[frame.distortion for frame in frames],
         timestamps=timestamps,
-        images=[SourceImage(frame.image_path, _image_name(frame, root)) for frame in frames],
+        images=[
+            SourceImage(frame.image_path, _image_name(frame, root), frame.packed_image is not None)
+            for frame in frames
+        ],
     )
 
 
@@ -189,7 +194,4 @@ def _image_name(frame: Frame, root: Path) -> str:
     path = frame.image_path
     if f"/{path.as_posix()}".endswith(f"/{frame.name}"):
         return frame.name
-    for folder in (root, root.resolve()):  # some readers resolve links, some do not
-        if path.is_relative_to(folder):
-            return path.relative_to(folder).as_posix()
-    return path.as_posix()
+    return path_below(path, root) or path.as_posix()

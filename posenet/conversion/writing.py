@@ -166,7 +166,12 @@ def _require_same(found: Trajectory, wanted: Trajectory, destination: Path) -> N
 def _notes(wanted: Trajectory, found: Trajectory, row: PoseFile, destination: Path) -> list[str]:
     """What is not kept, and what one might take for something else."""
     notes = []
-    if wanted.images is not None:
+    if wanted.images is not None and any(image.packed for image in wanted.images):
+        notes.append(
+            "images stay in their tars: paths of images that are written lead to no files; to have "
+            "such, convert the dataset that the shards were made of"
+        )
+    elif wanted.images is not None:
         notes.append("images stay where they are, unchanged")
     columns = {
         "cameras": "intrinsics",

@@ -51,7 +51,7 @@ def random_view(
         moved = moved_view(DepthView(view, depth()), intrinsics, turn, shift)
         # An image's own padding is no hole of the rendering.
         seen, before = np.count_nonzero(moved.seen), np.count_nonzero(view.seen)
-        if seen >= (1.0 - config.max_hole_share) * before:
+        if seen > 0 and seen >= (1.0 - config.max_hole_share) * before:
             new = moved
     if new is None:
         new = turned_view(view, intrinsics, turn)

@@ -11,6 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from posenet.datasets.damage import few_enough
 from posenet.datasets.decoding import Decoded, Decoder
 from posenet.datasets.frame import Frame
 from posenet.datasets.orientation import Reading
@@ -25,6 +27,7 @@ from posenet.datasets.resampling import is_plain_resize
 from posenet.datasets.stored import PackedFile, Stored, state_of
 from posenet.errors import DataError
 from posenet.geometry import Intrinsics
+from posenet.staging import bring_to_disk
 
 CACHE_FORMAT = 5
 _DECODED_AHEAD = 32  # images
@@ -137,7 +140,7 @@ def cache_images(
         else repr((width, height, frame.intrinsics.width < frame.intrinsics.height))
         for frame in frames
     ]
-    color_path = _cache_path(folder, [[f.image] for f in frames], "color", lenses)
+    color_path = _cache_path(folder, [f.image for f in frames], "color", lenses)
     shape = (height, width)
     build = _Build(frames, report, least_readable)
     build.write(color_path, decoder.color, (*shape, 3), np.uint8)
@@ -147,7 +150,7 @@ def cache_images(
             repr((lens, frame.intrinsics, frame.depth_camera, frame.depth_scale))
             for frame, lens in zip(frames, lenses, strict=True)
         ]
-        depth_path = _cache_path(folder, [[f.depth] for f in frames], "depth", sensors)
+        depth_path = _cache_path(folder, [f.depth for f in frames], "depth", sensors)
         build.write(depth_path, decoder.depth, shape, np.uint16)
     return _open_cache(color_path, depth_path)
 
@@ -188,10 +191,9 @@ def _usable(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> dict[str, An
     return known if (array.shape, array.dtype, count) == (shape, dtype, shape[0]) else None
 
 
-def _cache_path(
-    folder: Path, sources: list[list[Stored | None]], kind: str, settings: list[str]
-) -> Path:
+def _cache_path(folder: Path, sources: list[Stored | None], kind: str, settings: list[str]) -> Path:
     """``WHAT-STATE.kind.npy``: which files at which settings, and how the files are now."""
+    resolved = cache(Path.resolve)  # of the shards, each of which holds many
 
     def stamp(stored: Stored | None) -> list[Any]:
         if stored is None:
@@ -204,15 +206,14 @@ def _cache_path(
 
     def name(stored: Stored | None) -> str:
         if isinstance(stored, PackedFile):
-            return f"{stored.archive.resolve()}/{stored.name}"
+            return f"{resolved(stored.archive)}/{stored.name}"
         return str(stored.resolve()) if stored else ""
 
     def short(value: Any) -> str:
         return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
-    names = [[name(stored) for stored in group] for group in sources]
-    what = short([CACHE_FORMAT, names, settings])
-    state = short([[stamp(stored) for stored in group] for group in sources])
+    what = short([CACHE_FORMAT, [name(stored) for stored in sources], settings])
+    state = short([stamp(stored) for stored in sources])
     return folder / f"{what}-{state}.{kind}.npy"
 
 
@@ -252,8 +253,7 @@ class _Build(NamedTuple):
                 array_path, json_path = Path(scratch) / path.name, Path(scratch) / sidecar.name
                 with array_path.open("wb") as file:
                     known = self._fill(file, load, shape, np.dtype(dtype))
-                    file.flush()
-                    os.fsync(file.fileno())
+                    bring_to_disk(file)
                 json_path.write_text(json.dumps(known))
                 array_path.replace(path)
                 json_path.replace(sidecar)  # last: a reader asks for both
@@ -308,7 +308,7 @@ class _Build(NamedTuple):
         return True
 
     def _require_readable(self, unreadable: dict[int, str]) -> None:
-        if len(unreadable) <= (1.0 - self.least_readable) * len(self.frames):
+        if few_enough(len(unreadable), len(self.frames), self.least_readable):
             return
         first = next(iter(unreadable.values()))
         if len(unreadable) > 1 or self.least_readable < 1.0:

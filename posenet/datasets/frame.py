@@ -66,3 +66,10 @@ class Frame:
     def depth(self) -> Stored | None:
         """Where the bytes of the depth image are; None where there is none."""
         return None if self.depth_path is None else self.packed_depth or self.depth_path
+
+
+def path_below(path: Path, root: Path) -> str | None:
+    """What a file is called below the folder of its dataset; None where it lies elsewhere."""
+    if not path.is_relative_to(root):
+        root = root.resolve()  # some readers resolve links, some do not
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else None

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from posenet.config import AugmentConfig, DataConfig
 from posenet.datasets.augment import random_colors, random_shift, random_turn, random_view
 from posenet.datasets.rendering import DepthView, View, with_alpha, without_alpha
 from posenet.datasets.resampling import seen_pixels
+from posenet.datasets.sampling import Draw, EpochSampler, SharedBatchSampler
 from posenet.datasets.scene import Scene
 from posenet.errors import UsageError
 from posenet.geometry import Pose
@@ -26,25 +27,6 @@ Array = NDArray[np.float64]
 # How far away (metres plus radians) a frame may have been taken that fills in another's view. The
 # nearest ones are of the same sequence and have seen the same: choosing among all brings more.
 FILL_REACH = 1.0
-
-# Views in an epoch of a dataset that has fewer frames.
-EPOCH_VIEWS = 500
-
-
-class Draw(NamedTuple):
-    """One training sample to make: everything random about it follows from these numbers.
-
-    Attributes:
-        seed: Seed of the run.
-        epoch: The pass, from 0.
-        position: Place in the pass, from 0.
-        index: Index of the frame in its dataset.
-    """
-
-    seed: int
-    epoch: int
-    position: int
-    index: int
 
 
 class Sample(NamedTuple):
@@ -142,83 +124,6 @@ class AugmentedDataset(Dataset[Sample]):
         return (DepthView(self.posed.view(i), self.posed.images.depth_image(i)) for i in chosen)
 
 
-class EpochSampler(Sampler[Draw]):
-    """Every training frame ``views`` times an epoch, shuffled by (seed, epoch) alone.
-
-    Lightning calls :meth:`set_epoch`; the order does not depend on workers or on earlier epochs.
-
-    Args:
-        indices: The training frames.
-        seed: Seed of the run.
-        views: How often each frame comes in one epoch. Where that is no whole number, epochs are as
-            long as the nearest whole number of batches, and go on where the one before ended: each
-            frame comes once in a pass, wherever epochs begin.
-        batch_size: Images a batch.
-    """
-
-    def __init__(
-        self, indices: Sequence[int], seed: int, views: float = 1, batch_size: int = 1
-    ) -> None:
-        self.indices = indices
-        self.seed = seed
-        self.epoch = 0
-        if float(views).is_integer():
-            self.pass_length = self.epoch_length = len(indices) * int(views)
-        else:
-            self.pass_length = len(indices)
-            batches = max(1, round(views * len(indices) / batch_size))
-            self.epoch_length = min(batches * batch_size, max(1, round(views)) * len(indices))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.epoch_length
-
-    def __iter__(self) -> Iterator[Draw]:
-        position = 0
-        while position < len(self):
-            number, first = divmod(self.epoch * len(self) + position, self.pass_length)
-            for choice in self.order(number)[first : first + len(self) - position]:
-                frame = self.indices[choice % len(self.indices)]
-                yield Draw(self.seed, self.epoch, position, frame)
-                position += 1
-
-    def order(self, number: int) -> NDArray[np.int64]:
-        """Of a pass, which comes when: places in the training frames, one after the other."""
-        return np.random.default_rng((self.seed, number)).permutation(self.pass_length)
-
-
-class SharedBatchSampler(BatchSampler):
-    """The part of each batch that falls to one of several processes; all of it where there is one.
-
-    Args:
-        sampler: Draws for all processes, the same in each.
-        batch_size: Images a batch, of all processes together.
-        world: Which process this is.
-
-    Raises:
-        UsageError: The images of a batch cannot be shared out evenly.
-    """
-
-    def __init__(self, sampler: EpochSampler, batch_size: int, world: World) -> None:
-        # A ragged last batch is dropped, unless it is the only one.
-        super().__init__(sampler, min(batch_size, len(sampler)), drop_last=True)
-        self.world = world
-        if self.batch_size % world.size:
-            raise UsageError(
-                f"optimization.batch_size: expected a multiple of the {world.size} processes that "
-                f"share a batch, found {self.batch_size} images in one"
-            )
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        share = self.batch_size // self.world.size
-        start = self.world.rank * share
-        for batch in super().__iter__():
-            yield batch[start : start + share]
-
-
 def training_poses(scene: Scene, config: AugmentConfig, views: int, seed: int) -> Pose:
     """Poses that training will see: those of its frames, and of random views of each.
 
@@ -265,22 +170,26 @@ def training_loader(
         data: Number of workers.
         augment: The views.
         batch_size: Images a batch, of all processes together.
-        views: Of each frame in one epoch, see :class:`EpochSampler`; 0 for as many as make about
-            ``EPOCH_VIEWS`` of all.
+        views: Of each frame in one epoch, see :class:`EpochSampler`.
         seed: Seed of order and views.
         world: Which of several processes the batches are for.
         kept: Gives views that were made before, by :class:`Draw`; they are read in this process.
     """
-    views = views or max(1, round(EPOCH_VIEWS / len(scene.split.train)))
     sampler = EpochSampler(scene.split.train, seed, views, batch_size)
-    workers = data.workers if kept is None else 0
     return DataLoader(
         AugmentedDataset(scene, augment) if kept is None else kept,
         batch_sampler=SharedBatchSampler(sampler, batch_size, world),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        **worker_settings(data.workers if kept is None else 0),
     )
+
+
+def worker_settings(workers: int) -> dict[str, Any]:
+    """What each loader of training batches is told of the processes that prepare them."""
+    return {
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "pin_memory": torch.cuda.is_available(),
+    }
 
 
 def plain_loader(

@@ -9,9 +9,8 @@ Source: https://github.com/webdataset/webdataset, "The WebDataset Format".
 
 import hashlib
 import json
-import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -32,7 +31,7 @@ from posenet.datasets.formats.shards import (
     Lens,
     member_suffix,
 )
-from posenet.datasets.frame import Frame
+from posenet.datasets.frame import Frame, path_below
 from posenet.datasets.images import UNDECODABLE
 from posenet.datasets.orientation import Reading, reading
 from posenet.datasets.scene import frames_with_images, read_frames
@@ -40,7 +39,7 @@ from posenet.datasets.stored import Stored, bytes_digest
 from posenet.errors import DataError, UsageError
 from posenet.geometry import Intrinsics
 from posenet.progress import say
-from posenet.staging import require_place, staged
+from posenet.staging import bring_to_disk, require_place, staged
 
 _SEED = 0  # of the order in a shard
 _HEADER = 512  # bytes before each file in a tar
@@ -112,22 +111,23 @@ def write_shards(
     shards: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = [{}] * len(frames)
     done = 0
-    with staged(destination, "DST") as stage:
+    with staged(destination, "DST", last=INDEX) as stage:
         for name, members in _deal(frames, frames_per_shard):
             with (stage / name).open("wb") as file:
                 tar = _Tar(file)
                 for number in members:
                     frame = frames[number]
-                    known = _describe(frame, _path_below(frame.image_path, root))
+                    image, depth = frame.image_path, frame.depth_path
+                    known = _describe(frame, path_below(image, root) or image.name)
                     rows[number] = {
                         **known,
                         "lens": lenses.of(Lens(frame.intrinsics, frame.distortion)),
                         "shard": len(shards),
                         **_add_sample(tar, f"{number:08d}", frame, known | {"metric": metric}),
                     }
-                    if frame.depth is not None:
+                    if depth is not None:
                         rows[number] |= {
-                            "depth": _path_below(frame.depth_path, root),
+                            "depth": path_below(depth, root) or depth.name,
                             "depth_scale": frame.depth_scale,
                             "depth_camera": cameras.of(frame.depth_camera),
                         }
@@ -138,30 +138,27 @@ def write_shards(
             shards.append(
                 {"file": name, "frames": len(members), "bytes": size, "sha256": tar.sha256}
             )
-        with (stage / FRAMES).open("w", encoding="utf-8") as lines:
-            for row in rows:
-                lines.write(json.dumps(row, allow_nan=False) + "\n")
-    index = {
-        "format": FORMAT,
-        "dataset": root.resolve().name,
-        "metric": metric,
-        "scaled_depth": scaled_depth,
-        "frames": len(frames),
-        "lenses": [
-            {
-                "intrinsics": _numbers(lens.intrinsics),
-                "distortion": lens.distortion and asdict(lens.distortion),
-            }
-            for lens in lenses
-        ],
-        "depth_cameras": [
-            {"intrinsics": _numbers(camera.intrinsics), "color_center": camera.color_center}
-            for camera in cameras
-        ],
-        "shards": shards,
-    }
-    with staged(destination, "DST") as stage:
-        (stage / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        index = {
+            "format": FORMAT,
+            "dataset": root.resolve().name,
+            "metric": metric,
+            "scaled_depth": scaled_depth,
+            "frames": len(frames),
+            "lenses": [
+                {
+                    "intrinsics": _numbers(lens.intrinsics),
+                    "distortion": lens.distortion and asdict(lens.distortion),
+                }
+                for lens in lenses
+            ],
+            "depth_cameras": [
+                {"intrinsics": _numbers(camera.intrinsics), "color_center": camera.color_center}
+                for camera in cameras
+            ],
+            "shards": shards,
+        }
+        _write_lines(stage / FRAMES, (json.dumps(row, allow_nan=False) for row in rows))
+        _write_lines(stage / INDEX, [json.dumps(index, indent=1)])
     return Sharding(
         len(frames),
         [shard["file"] for shard in shards],
@@ -178,6 +175,12 @@ def _deal(frames: Sequence[Frame], most: int) -> Iterator[tuple[str, list[int]]]
         order = np.random.default_rng(_SEED).permutation(members)
         for number, part in enumerate(np.array_split(order, -(-len(members) // most))):
             yield f"{split or _NO_SPLIT}-{number:06d}.tar", part.tolist()
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+        bring_to_disk(file)
 
 
 def _describe(frame: Frame, image: str) -> dict[str, Any]:
@@ -237,13 +240,6 @@ def _reading(content: bytes, frame: Frame) -> Reading:
         return "upright"
 
 
-def _path_below(path: Path, root: Path) -> str:
-    for folder in (root, root.resolve()):  # some readers resolve links, some do not
-        if path.is_relative_to(folder):
-            return path.relative_to(folder).as_posix()
-    return path.name
-
-
 def _numbers(intrinsics: Intrinsics) -> list[float]:
     return list(asdict(intrinsics).values())
 
@@ -290,8 +286,7 @@ class _Tar:
     def close(self) -> int:
         """End it, on the disk too; returns its size in bytes."""
         self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        bring_to_disk(self._file)
         return self._size
 
     @property

@@ -1,15 +1,21 @@
 """Where the bytes of an image are: in a file of its own, or in a shard among many others."""
 
 import hashlib
+import os
+import threading
+import weakref
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 from posenet.errors import DataError
 
+_MOST_OPEN = 64  # shards that a process keeps open
+
 
 class ShardError(DataError):
-    """A shard that is not there, or ends too early: no damage of a single image."""
+    """A shard that is not there or ends too early, or too much damage: more than one image's."""
 
 
 class PackedFile(NamedTuple):
@@ -45,9 +51,15 @@ class PackedFile(NamedTuple):
             DataError: These are others.
         """
         try:
-            with self.archive.open("rb") as file:
-                file.seek(self.offset)
-                content = file.read(self.size)
+            return self._read()
+        except DataError:
+            # Another file may have come in the place of the one that is open.
+            _keep_open.cache_clear()
+            return self._read()
+
+    def _read(self) -> bytes:
+        try:
+            content = _keep_open(self.archive).read(self.offset, self.size)
         except OSError as error:
             raise ShardError(
                 f"{self.archive}: expected a shard, found none that can be read "
@@ -64,6 +76,39 @@ class PackedFile(NamedTuple):
             )
         return content
 
+
+class _OpenFile:
+    """A file that is open for as long as anybody has this, a thread that reads from it too.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._lock = threading.Lock()
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes at a place; fewer where the file ends."""
+        content = b""
+        while len(content) < size:
+            part = self._read_some(offset + len(content), size - len(content))
+            if not part:
+                break
+            content += part
+        return content
+
+    def _read_some(self, offset: int, size: int) -> bytes:
+        if hasattr(os, "pread"):  # no place in the file that threads and forks would share
+            return os.pread(self._descriptor, size, offset)
+        with self._lock:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            return os.read(self._descriptor, size)
+
+
+# Where many images lie in a file, opening files may be what is slow.
+_keep_open = lru_cache(_MOST_OPEN)(_OpenFile)
 
 Stored = Path | PackedFile
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from posenet.datasets.cache import CachedImages, Report, cache_images
+from posenet.datasets.damage import Damage
 from posenet.datasets.decoding import Decoder
 from posenet.datasets.frame import Frame
 from posenet.datasets.orientation import Reading
@@ -29,7 +30,10 @@ class StreamedImages(NamedTuple):
         cached: The images that are cached, in parts.
         rows: Part and row there, by the index of the frame.
         has_depth: Whether depth was asked for, and some frame has it.
-        strict: Whether a damaged image is an error; else it is told, and black, as in the cache.
+        strict: Whether a damaged colour image is an error; else it is told, and black, as in the
+            cache.
+        damaged_depth: Where damaged depth is told, which is then unknown everywhere, as in the
+            cache; None where it is an error.
     """
 
     frames: Sequence[Frame]
@@ -38,6 +42,7 @@ class StreamedImages(NamedTuple):
     rows: Mapping[int, tuple[int, int]]
     has_depth: bool
     strict: bool = False
+    damaged_depth: Damage | None = None
 
     def color_image(self, index: int) -> NDArray[np.uint8]:
         """One image.
@@ -60,8 +65,21 @@ class StreamedImages(NamedTuple):
             return np.zeros((self.decoder.height, self.decoder.width, 3), np.uint8)
 
     def depth_image(self, index: int) -> NDArray[np.uint16]:
-        """One depth image; errors are those of :meth:`color_image`."""
-        return self.decoder.depth(self.frames[index]).pixels
+        """One depth image.
+
+        Raises:
+            DataError: It is damaged.
+            ShardError: Its shard is not there, or cut short, or too many are damaged.
+        """
+        try:
+            return self.decoder.depth(self.frames[index]).pixels
+        except ShardError:
+            raise
+        except DataError as error:
+            if self.damaged_depth is None:
+                raise
+            self.damaged_depth.add(index, error)
+            return np.zeros((self.decoder.height, self.decoder.width), np.uint16)
 
     @property
     def unreadable(self) -> Mapping[int, str]:

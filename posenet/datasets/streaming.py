@@ -13,27 +13,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from posenet.config import AugmentConfig, DataConfig
+from posenet.datasets.damage import Damage
 from posenet.datasets.frame import Frame
-from posenet.datasets.loader import (
-    EPOCH_VIEWS,
-    AugmentedDataset,
-    Draw,
-    EpochSampler,
-    Sample,
-    SharedBatchSampler,
-    training_loader,
-)
+from posenet.datasets.loader import AugmentedDataset, Sample, training_loader, worker_settings
+from posenet.datasets.sampling import Draw, EpochSampler, SharedBatchSampler
 from posenet.datasets.scene import Scene
 from posenet.datasets.stored import ShardError
 from posenet.datasets.streamed_images import StreamedImages
 from posenet.errors import DataError
 from posenet.processes import ALONE, World
-from posenet.progress import say
 
 Indices = NDArray[np.int64]
 
@@ -45,7 +37,7 @@ class StreamSampler(EpochSampler):
         places: The shard of each training frame and where it is there, (N, 2).
         indices: The training frames, likewise.
         seed: Seed of the run.
-        views: How often each frame comes in an epoch.
+        views: How often each frame comes in an epoch, see :class:`EpochSampler`.
         batch_size: Images a batch.
         buffer: Frames among which the next one is drawn.
     """
@@ -95,44 +87,48 @@ def draw_among_next(sequence: Indices, buffer: int, rng: np.random.Generator) ->
 class StreamedViews(Dataset[Sample | DataError]):
     """Random views of training frames in shards; another frame comes for one that is damaged.
 
+    One whose depth alone is damaged is turned and never moved. So a view follows from its draw,
+    whatever was found damaged before.
+
     What went wrong is returned and not raised: an error that a worker raises arrives with a
     traceback for a message.
 
     Args:
         scene: The dataset.
         config: The views; none is filled in from other frames.
-        least_readable: Share of the training frames that must not be damaged.
+        least_readable: Share of the training frames, and of their depth images, that must not be
+            damaged.
     """
 
     def __init__(self, scene: Scene, config: AugmentConfig, least_readable: float) -> None:
-        images = scene.images._replace(strict=True)
+        frames, self.train = scene.frames, np.array(scene.split.train)
+        deep = sum(frames[i].depth_path is not None for i in scene.split.train)
+        self.damaged = Damage(len(frames), len(self.train), least_readable, "training frames")
+        images = scene.images._replace(
+            strict=True,
+            damaged_depth=Damage(len(frames), deep, least_readable, "depth images to train on"),
+        )
         self.views = AugmentedDataset(scene._replace(images=images), replace(config, fill_from=0))
-        self.train = np.array(scene.split.train)
-        self.most_damaged = (1.0 - least_readable) * len(self.train)
-        self.least_readable = least_readable
-        # In memory that all workers share.
-        self.damaged = torch.zeros(len(self.train), dtype=torch.uint8).share_memory_()
 
     def __getitem__(self, draw: Draw) -> Sample | DataError:
+        try:
+            return self._view(draw)
+        except ShardError as error:
+            return error
+
+    def _view(self, draw: Draw) -> Sample:
         place = int(np.searchsorted(self.train, draw.index))
         for following in range(len(self.train)):
-            number = (place + following) % len(self.train)
-            if self.damaged[number]:
+            index = int(self.train[(place + following) % len(self.train)])
+            if index in self.damaged:
                 continue
             try:
-                return self.views[draw._replace(index=int(self.train[number]))]
-            except ShardError as error:
-                return error
+                return self.views[draw._replace(index=index)]
+            except ShardError:
+                raise
             except DataError as error:
-                self.damaged[number] = 1
-                count = int(self.damaged.sum())
-                problem = f"{error} ({count} of {len(self.train)} training frames cannot be read"
-                if count > self.most_damaged:
-                    return DataError(
-                        f"{problem}, and data.least_readable is {self.least_readable:g})"
-                    )
-                say(f"{problem} and are left out)")
-        return DataError(
+                self.damaged.add(index, error)
+        raise ShardError(
             "expected training frames, found all of them damaged; copy the shards again"
         )
 
@@ -186,17 +182,15 @@ def training_batches(
         places_in_shards([scene.frames[i] for i in train]),
         train,
         seed,
-        views or max(1, round(EPOCH_VIEWS / len(train))),
+        views,
         batch_size,
         data.stream_buffer,
     )
     return StreamLoader(
         StreamedViews(scene, augment, data.least_readable),
         batch_sampler=SharedBatchSampler(sampler, batch_size, world),
-        num_workers=data.workers,
-        persistent_workers=data.workers > 0,
-        pin_memory=torch.cuda.is_available(),
         collate_fn=collate_or_tell,
+        **worker_settings(data.workers),
     )
 
 

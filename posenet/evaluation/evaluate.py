@@ -3,7 +3,10 @@
 import csv
 import dataclasses
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from posenet.datasets.cache import map_in_order
 from posenet.datasets.frame import Frame
 from posenet.datasets.scene import Scene, load_scene
 from posenet.errors import DataError, UsageError
@@ -388,9 +392,21 @@ def _baselines(scene: Scene, indices: list[int]) -> dict[str, Pose]:
     """What all training frames tell without a network, those held out for validation included."""
     known = sorted(set(scene.split.train + scene.split.validation) - set(indices)) or indices
     train = stack_poses([scene.frames[i].pose for i in known])
-    read = scene.images.color_image
-    nearest = nearest_image_pose((read(i) for i in known), train, (read(i) for i in indices))
+    images = _read_images(scene, [*known, *indices])
+    nearest = nearest_image_pose(islice(images, len(known)), train, images)
     return {NEAREST: nearest, MEAN: mean_pose(train, len(indices))}
+
+
+def _read_images(scene: Scene, indices: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    """Images in order, by all cores: those of a stream are decoded here."""
+    with (
+        report_progress("comparing with training images") as report,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        images = map_in_order(pool, scene.images.color_image, indices)
+        for done, image in enumerate(images, start=1):
+            report(done, len(indices))
+            yield image
 
 
 def _default_folder(folder: Path, split: str) -> Path:

@@ -130,7 +130,7 @@ def identical_images(frames: Sequence[Frame]) -> list[list[int]]:
         for index in members if len(members) > 1 else []:
             try:
                 digest = content_digest(frames[index].image)
-            except (OSError, DataError):
+            except OSError:
                 continue
             groups.setdefault((size, digest), []).append(index)
     return [group for group in groups.values() if len(group) > 1]

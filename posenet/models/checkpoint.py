@@ -4,7 +4,6 @@ A file holds tensors and plain values only, is written whole or not at all, and 
 ``weights_only=True``.
 """
 
-import errno
 import json
 import os
 import warnings
@@ -22,6 +21,7 @@ from posenet.errors import CheckpointError, UsageError
 from posenet.geometry import Distortion, Intrinsics, Pose
 from posenet.models.calibration import Calibration
 from posenet.models.network import PoseNetwork
+from posenet.staging import bring_to_disk, sync_folder
 from posenet.version import __version__
 
 CHECKPOINT_FORMAT = 2  # 1 was before networks had confidence
@@ -126,8 +126,7 @@ def whole_file(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     try:
         with temporary.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            bring_to_disk(file)
         if previous is not None and path.exists():
             path.replace(previous)
         temporary.replace(path)
@@ -136,21 +135,7 @@ def whole_file(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename is None:  # of a full disk
             error.filename = str(path)
         raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Until this a power cut may take the new name back."""
-    if os.name == "nt":  # which cannot open folders
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a network's file system may have no such thing
-            raise
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
 
 
 def remove_left_over(folder: Path) -> None:

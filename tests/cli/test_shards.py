@@ -1,6 +1,7 @@
 """The whole way with shards by the command line: shard, stream, stop, resume, evaluate."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from posenet.cli import main
 from posenet.datasets.toy_room import write_toy_room
+from posenet.evaluation import evaluate as evaluation
 from posenet.models.checkpoint import load_checkpoint
 from posenet.training.module import TrainingModule
 
@@ -91,6 +93,19 @@ def test_the_shards_and_the_folder_measure_a_run_alike(run, room, capsys):
         for folder in (run, run.parent / "folder")
     )
     assert first == second  # the baselines among them, made of the training images
+
+
+def test_evaluation_shows_how_far_it_is_with_the_training_images(run, monkeypatch):
+    shown = []
+
+    @contextmanager
+    def record(description):
+        yield lambda done, total: shown.append((description, done, total))
+
+    monkeypatch.setattr(evaluation, "report_progress", record)
+    assert main(["evaluate", str(run), "--output", str(run.parent / "shown")]) == 0
+    compared = [step[1:] for step in shown if step[0] == "comparing with training images"]
+    assert compared == [(done, 4 * FRAMES) for done in range(1, 4 * FRAMES + 1)]
 
 
 def test_a_run_that_was_stopped_ends_where_another_one_does(train, run, tmp_path, monkeypatch):

@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from posenet.config import DataConfig
 from posenet.conversion import (
     POSE_FILES,
     read_pose_file,
@@ -13,6 +15,7 @@ from posenet.conversion import (
     run_convert,
     write_pose_file,
 )
+from posenet.datasets.sharding import write_shards
 from posenet.errors import DataError, PosenetError, UsageError
 from posenet.geometry import Intrinsics
 
@@ -163,6 +166,28 @@ def test_what_was_done_is_said_in_words(source, tmp_path, capsys):
         "note: names or timestamps, which the format cannot hold, are in "
         f"{tmp_path / 'out.txt.names.txt'}",
     ]
+
+
+@pytest.mark.parametrize("name", POSE_FILES)
+def test_of_shards_it_is_said_that_their_images_stay_in_the_tars(
+    name, tmp_path, destination, capsys
+):
+    """No such files as the paths that are written are there."""
+    (tmp_path / "scene").mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "scene" / "a.png")
+    head = "image,qw,qx,qy,qz,center_x_m,center_y_m,center_z_m,focal_x,focal_y,principal_x,"
+    (tmp_path / "scene" / "poses.csv").write_text(
+        f"{head}principal_y,width,height\na.png,1,0,0,0,0,0,0,50,50,31.5,23.5,64,48\n"
+    )
+    write_shards(DataConfig(root=str(tmp_path / "scene")), tmp_path / "shards")
+    said = {}
+    for source in ("scene", "shards"):
+        run_convert(tmp_path / source, destination(name, f"of {source}"), name)
+        lines = capsys.readouterr().err.splitlines()
+        said[source] = [line for line in lines if line.startswith("note: images stay")]
+    assert said["scene"] == ["note: images stay where they are, unchanged"]
+    (line,) = said["shards"]
+    assert "in their tars: paths of images that are written lead to no files" in line
 
 
 def test_poses_without_times_are_counted(new_trajectory, tmp_path):

@@ -39,9 +39,13 @@ def noise_view(camera=SMALL):
 # ---------------------------------------------------------------------------------- random views
 
 
-def test_a_random_view_with_too_many_holes_is_turned_instead():
+@pytest.mark.parametrize("most", [0.3, 1.0])
+def test_a_random_view_with_too_many_holes_is_turned_instead(most):
+    """One of nothing but holes is no view, whatever may be holes."""
     view = noise_view()
-    config = replace(NOTHING, yaw_deg=10, roll_deg=10, depth_share=1.0, shift_m=0.3)
+    config = replace(
+        NOTHING, yaw_deg=10, roll_deg=10, depth_share=1.0, shift_m=0.3, max_hole_share=most
+    )
     for seed in range(5):
         found = random_view(
             view, lambda: np.zeros((24, 32), np.uint16), SMALL, config, np.random.default_rng(seed)

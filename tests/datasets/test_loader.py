@@ -15,13 +15,12 @@ from posenet.datasets.formats.seven_scenes import COLOR_CAMERA
 from posenet.datasets.frame import Frame
 from posenet.datasets.loader import (
     AugmentedDataset,
-    Draw,
-    EpochSampler,
     PlainDataset,
     plain_loader,
     training_loader,
     training_poses,
 )
+from posenet.datasets.sampling import Draw, EpochSampler
 from posenet.datasets.scene import Scene, load_scene
 from posenet.datasets.splits import Split
 from posenet.geometry import Pose, geodesic_distance, stack_poses

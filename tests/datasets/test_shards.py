@@ -1,10 +1,15 @@
 """Shards: the dataset that went in comes out, to the bit; nothing else is read from them."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import tarfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +22,7 @@ from posenet.datasets.images import content_digest, read_posed_image
 from posenet.datasets.orientation import reading
 from posenet.datasets.scene import load_scene, read_frames
 from posenet.datasets.sharding import write_shards
-from posenet.datasets.stored import ShardError, bytes_digest
+from posenet.datasets.stored import PackedFile, ShardError, bytes_digest
 from posenet.errors import DataError, UsageError
 from posenet.geometry import Distortion
 
@@ -91,6 +96,52 @@ def test_members_are_where_the_index_says(sharded):
                 assert tar.extractfile(packed.name).read() == packed.read_bytes()
                 assert tar.getmember(packed.name).offset_data == packed.offset
         assert content_digest(frame.image) == bytes_digest(frame.image.read_bytes())
+
+
+def test_a_shard_is_opened_once_for_all_that_is_read_of_it(sharded, monkeypatch):
+    opened, open_file = Counter(), os.open
+
+    def count_and_open(path, *words, **settings):
+        opened[Path(path).name] += 1
+        return open_file(path, *words, **settings)
+
+    frames = FORMATS["shards"].read(sharded)
+    monkeypatch.setattr(os, "open", count_and_open)
+    for frame in (*frames, *reversed(frames)):
+        read_posed_image(frame)
+        frame.depth.read_bytes()
+    assert opened == {path.name: 1 for path in sharded.glob("*.tar")}
+
+
+@pytest.mark.parametrize("where", ["pread", "lseek"])
+def test_threads_read_from_one_open_shard(sharded, where, monkeypatch):
+    if where == "lseek":  # as on Windows
+        monkeypatch.delattr(os, "pread", raising=False)
+    packed = [frame.packed_image for frame in FORMATS["shards"].read(sharded)] * 50
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(PackedFile.read_bytes, packed))
+    assert [bytes_digest(content) for content in found] == [file.digest for file in packed]
+
+
+OPEN_FILES = Path("/proc/self/fd")
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="open files are counted in /proc")
+def test_few_shards_stay_open(tmp_path):
+    before = len(list(OPEN_FILES.iterdir()))
+    for number in range(300):
+        path = tmp_path / f"train-{number:06d}.tar"
+        path.write_bytes(b"image")
+        assert PackedFile(path, "a.jpg", 0, 5, bytes_digest(b"image")).read_bytes() == b"image"
+    assert len(list(OPEN_FILES.iterdir())) < before + 100
+
+
+def test_a_shard_that_another_one_replaced_is_read_anew(tmp_path):
+    path = tmp_path / "train-000000.tar"
+    for content in (b"first", b"other"):
+        (tmp_path / "new").write_bytes(content)
+        (tmp_path / "new").replace(path)
+        assert PackedFile(path, "a.jpg", 0, 5, bytes_digest(content)).read_bytes() == content
 
 
 # --------------------------------------------------------------------------------- what comes out
@@ -177,6 +228,28 @@ def test_a_stop_leaves_nothing(scene_template, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_shards(DataConfig(root=str(scene_template)), tmp_path / "shards", 4, stop)
+    assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize(
+    ("stop", "told"),
+    [(OSError(errno.ENOSPC, "No space left"), DataError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+@pytest.mark.parametrize("refused", range(5))
+def test_a_file_that_cannot_be_written_leaves_none_of_the_others(
+    stop, told, refused, scene_template, tmp_path, monkeypatch
+):
+    """Three tars, the lines and the index are brought to the disk one by one."""
+    fsync, numbers = os.fsync, count()
+
+    def sync(descriptor):
+        if next(numbers) == refused:
+            raise stop
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(told):
+        write_shards(DataConfig(root=str(scene_template)), tmp_path / "shards", 4)
     assert not (tmp_path / "shards").exists()
 
 
@@ -269,6 +342,16 @@ def link_frames_away(root):
     (root / "frames.jsonl").symlink_to(root.parent / "elsewhere.jsonl")
 
 
+def link_index_away(root):
+    (root / "shards.json").replace(root.parent / "elsewhere.json")
+    (root / "shards.json").symlink_to(root.parent / "elsewhere.json")
+
+
+def drop_all_frames(root):
+    change_index(frames=0)(root)
+    (root / "frames.jsonl").write_text("")
+
+
 def drop_a_line(root):
     lines = (root / "frames.jsonl").read_text().splitlines(keepends=True)
     (root / "frames.jsonl").write_text("".join(lines[:-1]))
@@ -281,6 +364,7 @@ HOSTILE = {
     "an absolute shard": (change_shard(file="/etc/passwd"), "names of shards"),
     "a link for a shard": (link_away, r"train-000001\.tar: .*found a link"),
     "a link for the frames": (link_frames_away, r"frames\.jsonl: .*found a link"),
+    "a link for the index": (link_index_away, r"shards\.json: .*found a link"),
     "a shard that is missing": (
         lambda root: (root / "test-000000.tar").unlink(),
         r"test-000000\.tar: expected a shard, found no file",
@@ -308,6 +392,7 @@ HOSTILE = {
     "a scale of nothing": (change_frame(depth_scale=0), "depth_scale: expected"),
     "an unknown reading": (change_frame(reading="sideways"), "reading: expected one of"),
     "fewer lines": (drop_a_line, "expected 9 frames, as shards.json says, found 8"),
+    "no frames": (drop_all_frames, r"shards\.json: frames: expected 1 or more, found 0"),
     "another format": (change_index(format=2), "expected shards of format 1, found 2"),
     "lenses that are none": (change_index(lenses=[7]), "expected an object"),
     "an unknown lens": (
@@ -327,6 +412,15 @@ def test_what_an_index_must_not_say_is_refused_in_one_line(sharded, problem):
         FORMATS["shards"].read(sharded)
     assert "\n" not in str(caught.value)
     assert str(sharded) in str(caught.value)
+
+
+def test_more_digits_than_usual_are_read(sharded, scene_template, assert_same_frames):
+    """As they are written of a million shards, or a hundred million frames."""
+    change_frame(key="100000000")(sharded)
+    change_shard(file="train-1000000.tar")(sharded)
+    (sharded / "train-000000.tar").replace(sharded / "train-1000000.tar")
+    expected = read_frames(DataConfig(root=str(scene_template)))
+    assert_same_frames(FORMATS["shards"].read(sharded), expected)
 
 
 def test_bytes_that_changed_are_found_out(sharded):

@@ -3,8 +3,10 @@
 import pickle
 import shutil
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
+from fractions import Fraction
+from itertools import pairwise, product
 from pathlib import Path
 
 import cv2
@@ -15,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posenet.config import AugmentConfig, DataConfig
-from posenet.datasets.loader import AugmentedDataset, Draw, EpochSampler, plain_loader
+from posenet.datasets.damage import few_enough
+from posenet.datasets.loader import AugmentedDataset, plain_loader
+from posenet.datasets.sampling import Draw, EpochSampler
 from posenet.datasets.scene import load_scene, read_frames
 from posenet.datasets.sharding import write_shards
 from posenet.datasets.stored import PackedFile
@@ -278,28 +282,29 @@ def test_a_spawned_worker_gets_names_and_poses_not_pixels(scene):
     assert torch.equal(pickle.loads(pickled)[draw].image, views[draw].image)
 
 
-def test_memory_does_not_grow_with_the_frames_that_were_read(scene, settings):
+def test_memory_does_not_grow_with_the_frames_that_were_read(settings):
     """An epoch holds fewer bytes at a time than a tenth of what it has decoded."""
+    settings = replace(settings, width=64, height=48)
+    scene = load_scene(settings, with_depth=True, for_training=True)
     batches(scene, settings, batch_size=1)  # tables that are made once
-    loader = training_batches(scene, settings, AUGMENT, batch_size=1, views=10, seed=0)
+    loader = training_batches(scene, settings, AUGMENT, batch_size=1, views=20, seed=0)
     read = 0
     tracemalloc.start()
     for batch in loader:
         read += batch.image.nbytes
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(loader) == 10 * TRAIN
-    assert read == 10 * TRAIN * 3 * HEIGHT * WIDTH
-    assert peak < read / 3
+    assert read == 20 * TRAIN * 3 * 48 * 64
+    assert peak < read / 10
 
 
 # ------------------------------------------------------------------------------------- the damage
 
 
-def damage(settings, name):
-    """Turn a bit in an image of a dataset in shards."""
-    frames = read_frames(settings)
-    (packed,) = [frame.packed_image for frame in frames if frame.name == name]
+def damage(settings, name, depth=False):
+    """Turn a bit in an image of a dataset in shards, or in its depth."""
+    (frame,) = [frame for frame in read_frames(settings) if frame.name == name]
+    packed = frame.packed_depth if depth else frame.packed_image
     content = bytearray(packed.archive.read_bytes())
     content[packed.offset + packed.size // 2] ^= 4
     packed.archive.write_bytes(content)
@@ -323,6 +328,55 @@ def test_a_damaged_image_is_named_once_and_another_frame_comes_for_it(own_shards
     assert line.endswith("(1 of 24 training frames cannot be read and are left out)")
 
 
+def test_few_enough_is_what_the_share_says():
+    """Not what is left of it after rounding."""
+    for total, lost, percent in product((1, 3, 10, 20, 50, 100, 200), range(200), range(101)):
+        if lost <= total:
+            expected = Fraction(total - lost, total) >= Fraction(percent, 100)
+            assert few_enough(lost, total, percent / 100) is expected
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damaged_depth_is_named_once_and_does_not_change_later_epochs(own_shards, capfd, workers):
+    """A frame whose depth is damaged keeps coming, turned, whether or not that was found out."""
+    lost = {damage(own_shards, f"0/{number:02d}.jpg", depth=True) for number in range(8)}
+    settings = replace(own_shards, least_readable=0.5, workers=workers)
+    scene = load_scene(settings, with_depth=True, for_training=True)
+    damaged = {i for i, frame in enumerate(scene.frames) if str(frame.packed_depth) in lost}
+    loader = training_batches(scene, settings, AUGMENT, batch_size=4, views=2, seed=2)
+    epochs = {}
+    for epoch in range(4):
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        epochs[epoch] = list(loader)
+    told = capfd.readouterr().err.splitlines()
+    assert {line.split(": expected")[0] for line in told} == lost
+    assert len(told) == len(lost)
+    assert " of 24 depth images to train on cannot be read and are left out)" in told[0]
+    moved = set()
+    for epoch, seen in epochs.items():
+        for one, fresh in zip(seen, batches(scene, settings, epoch, views=2), strict=True):
+            assert torch.equal(one.index, fresh.index)
+            assert torch.equal(one.image, fresh.image)
+            for index, center in zip(one.index.tolist(), one.pose.translation, strict=True):
+                if not torch.equal(center, scene.frames[index].pose.translation.float()):
+                    moved.add(index)
+        times = Counter(i for batch in seen for i in batch.index.tolist())
+        assert times == dict.fromkeys(scene.split.train, 2)
+    assert moved
+    assert not moved & damaged
+
+
+def test_too_much_damaged_depth_ends_the_epoch_in_one_line(own_shards):
+    for number in range(3):
+        damage(own_shards, f"0/{number:02d}.jpg", depth=True)
+    settings = replace(own_shards, least_readable=0.9)
+    scene = load_scene(settings, with_depth=True, for_training=True)
+    with pytest.raises(
+        DataError, match=r"\(3 of 24 depth images .* data\.least_readable is 0\.9\)"
+    ):
+        batches(scene, settings, views=10)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_too_many_damaged_images_end_the_epoch_in_one_line(own_shards, workers):
     for number in range(3):
@@ -337,7 +391,8 @@ def test_too_many_damaged_images_end_the_epoch_in_one_line(own_shards, workers):
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("loss", ["whole", "half"])
 def test_a_shard_that_is_lost_on_the_way_ends_the_epoch_in_one_line(own_shards, workers, loss):
-    settings = replace(own_shards, least_readable=0.0, workers=workers)
+    # None is validated: what was read of a shard keeps it open, even if its name is gone.
+    settings = replace(own_shards, least_readable=0.0, workers=workers, validation="none")
     scene = load_scene(settings, for_training=True)
     path = scene.frames[scene.split.train[0]].packed_image.archive
     if loss == "whole":

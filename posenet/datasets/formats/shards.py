@@ -53,8 +53,8 @@ FORMAT = 1
 DEPTH_SUFFIX = ".depth.png"
 UNKNOWN_SUFFIX = ".image"  # of an image that has none, or another format's
 _COPY = "copy it again"
-_SHARD = re.compile(r"[a-z]+-\d{6}\.tar")
-_KEY = re.compile(r"\d{8}")
+_SHARD = re.compile(r"[a-z]+-\d{6,}\.tar")
+_KEY = re.compile(r"\d{8,}")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 # What a rotation may differ from the nearest one by rounding: it is then given back as it is.
 _ROUNDING = 1e-9
@@ -165,6 +165,7 @@ def _require_whole(shard: _Shard) -> None:
 def _read_index(root: Path) -> _Index:
     path = root / INDEX
     where = str(path)
+    _require_no_link(path)
     values = parse_object(read_text(path, "the index of shards"), where)
     made_as = take_whole(values, "format", where)
     if made_as != FORMAT:
@@ -172,6 +173,9 @@ def _read_index(root: Path) -> _Index:
             f"{path}: expected shards of format {FORMAT}, found {made_as}; {CURE} of this "
             "version, or use the one that made them"
         )
+    frames = take_whole(values, "frames", where)
+    if frames == 0:
+        raise unexpected("frames", "1 or more", frames, where)
     shards = []
     for entry in take_objects(values, "shards", where):
         name = take_text(entry, "file", where)
@@ -184,7 +188,7 @@ def _read_index(root: Path) -> _Index:
     return _Index(
         take_flag(values, "metric", where),
         take_flag(values, "scaled_depth", where),
-        take_whole(values, "frames", where),
+        frames,
         [_lens(entry, where) for entry in take_objects(values, "lenses", where)],
         [
             DepthCamera(
@@ -234,7 +238,7 @@ def _frame(root: Path, row: Mapping[str, Any], pose: Pose, index: _Index, where:
         raise unexpected("reading", f"one of {', '.join(get_args(Reading))}", reading, where)
     key = take_text(row, "key", where)
     if not _KEY.fullmatch(key):
-        raise unexpected("key", "eight digits", key, where)
+        raise unexpected("key", "eight digits or more", key, where)
     lens = index.lenses[take_place(row, "lens", index.lenses, where)]
     shard = index.shards[take_place(row, "shard", index.shards, where)]
     return Frame(
