@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from posenet.config import Config
-from posenet.datasets.loader import AugmentedDataset, Draw, Sample
+from posenet.datasets.loader import AugmentedDataset, Sample
+from posenet.datasets.sampling import Draw
 from posenet.datasets.scene import Scene, default_cache_folder
 from posenet.errors import DataError, UsageError
 from posenet.geometry import Pose
