@@ -913,7 +913,7 @@ def test_a_fault_is_one_line_and_nothing_is_lost(name, place):
 def test_debug_shows_where_a_fault_was_found(name, place):
     with pytest.raises((PosenetError, RuntimeError)) as caught:
         run_fault(FAULTS[name], place, "--debug")
-    assert any(Path(entry.path).parts[-2:] == ("posenet", "cli.py") for entry in caught.traceback)
+    assert any(Path(entry.path).parts[-3:-1] == ("posenet", "cli") for entry in caught.traceback)
 
 
 # --- what is no fault -------------------------------------------------------------------------
