@@ -42,10 +42,12 @@ def process_group(on_gpu: bool) -> Iterator[World]:
     end_with_launcher()
     if on_gpu:
         torch.cuda.set_device(world.local_rank)
+    place = meeting_place()
     with explain_loss():
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-            init_method=meeting_place(),
+            # Not by a URL, in which torch would take some characters of a path for its own.
+            store=None if place is None else dist.FileStore(str(place), world.size),
             rank=world.rank,
             world_size=world.size,
             timeout=_PATIENCE,

@@ -21,6 +21,8 @@ from posenet.errors import UsageError
 # How a process ends that has only lost another one, which has more to say. Seen by nobody else.
 LOST_ANOTHER = 76
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
 _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _LAUNCHED = "POSENET_LAUNCHED"  # names the file by which the processes find each other
 _GRACE_S = 30.0  # in which processes end by themselves, once one has, or has been told to
@@ -94,11 +96,9 @@ def explains_itself() -> bool:
     return _LAUNCHED in os.environ
 
 
-def meeting_place() -> str:
-    """Where processes find each other, as torch wants it told."""
-    if explains_itself():
-        return Path(os.environ[_LAUNCHED]).as_uri()
-    return "env://"
+def meeting_place() -> Path | None:
+    """The file by which processes find each other; None where torchrun gives them an address."""
+    return Path(os.environ[_LAUNCHED]) if explains_itself() else None
 
 
 def run_processes(words: Sequence[str], count: int, threads: int = 0, cure: str = "") -> int:
@@ -141,20 +141,25 @@ def run_processes(words: Sequence[str], count: int, threads: int = 0, cure: str 
             for rank in range(count)
         ]
         try:
-            first = _wait_for_all(processes)
+            first, interrupted = _wait_for_all(processes)
         finally:
             for process in processes:
                 process.kill()
                 process.wait()
                 process.stdin.close()
+        if interrupted and processes[0].returncode != 0:
+            if processes[0].returncode < 0:  # before it could say so itself
+                print("posenet: interrupted", file=sys.stderr)
+            return INTERRUPTED
         return _explain(first, processes, said, cure)
 
 
-def _wait_for_all(processes: list[subprocess.Popen]) -> int | None:
-    """The first process that failed by itself, by its number; None where all went well."""
+def _wait_for_all(processes: list[subprocess.Popen]) -> tuple[int | None, bool]:
+    """The first process that failed by itself, by its number, or None; whether all were told to."""
     first: int | None = None
     ending: list[float] = []  # since when
-    with _passing_on_signals(processes, ending):
+    told: list[int] = []  # by which signals
+    with _passing_on_signals(processes, ending, told):
         while any(process.poll() is None for process in processes):
             failed = [i for i, process in enumerate(processes) if process.poll()]
             if failed and not ending:
@@ -162,9 +167,11 @@ def _wait_for_all(processes: list[subprocess.Popen]) -> int | None:
             if first is None:
                 first = _own_failure(processes, failed)
             if ending and time.monotonic() - ending[0] > _GRACE_S:
-                return first  # who called ends the others
+                return first, bool(told)  # who called ends the others
             time.sleep(_POLL_S)
-    return first if first is not None else _own_failure(processes, range(len(processes)))
+    if first is None:
+        first = _own_failure(processes, range(len(processes)))
+    return first, bool(told)
 
 
 def _own_failure(processes: list[subprocess.Popen], failed: Sequence[int]) -> int | None:
@@ -174,14 +181,17 @@ def _own_failure(processes: list[subprocess.Popen], failed: Sequence[int]) -> in
 
 
 @contextmanager
-def _passing_on_signals(processes: list[subprocess.Popen], ending: list[float]) -> Iterator[None]:
+def _passing_on_signals(
+    processes: list[subprocess.Popen], ending: list[float], told: list[int]
+) -> Iterator[None]:
     """Orders to end go to the first process, which saves what there is; a second one to all.
 
     Lightning's processes would talk to each other in the midst of whatever they are at, if each of
     them got one.
     """
 
-    def end(*_: object) -> None:
+    def end(number: int, _: object) -> None:
+        told.append(number)
         if ending:
             _send(processes, signal.SIGKILL)
         else:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,18 @@ def test_the_one_that_failed_tells_why(capfd, words, code, errors):
     assert len(said.splitlines()) == len(errors)
     for line, expected in zip(said.splitlines(), errors, strict=True):
         assert expected in line
+
+
+def test_a_second_order_to_end_does_not_wait(capfd, monkeypatch):
+    monkeypatch.setattr("posenet.processes._GRACE_S", 600.0)
+    (Path("posenet") / "__main__.py").write_text(
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(600)\n"
+    )
+    orders = [threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)) for after in (2.0, 3.0)]
+    for order in orders:
+        order.start()
+    assert run_processes([], 2) == 130
+    assert capfd.readouterr().err == "posenet: interrupted\n"
 
 
 def test_processes_know_their_place_and_their_share_of_the_cores(tmp_path, monkeypatch):

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 from posenet.cli.parser import WITH_SETTINGS, build_parser, split_settings
 from posenet.errors import LostProcessError, PosenetError, one_line
-from posenet.processes import LOST_ANOTHER, explains_itself
+from posenet.processes import INTERRUPTED, LOST_ANOTHER, explains_itself
 from posenet.staging import NO_SPACE
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,6 @@ def folded(module: nn.Module, probe: Tensor) -> nn.Module:
 
 
 def _fold(copied: nn.Module, probe: Tensor) -> None:
-    names = {part: name for name, part in copied.named_modules()}
     for convolution, norm in _pairs(copied, probe):
         weight, bias = fuse_conv_bn_weights(
             *(convolution.weight, convolution.bias),
@@ -38,8 +37,9 @@ def _fold(copied: nn.Module, probe: Tensor) -> None:
         )
         convolution.weight = nn.Parameter(_as_laid_out(weight, convolution.weight), False)
         convolution.bias = nn.Parameter(bias, False)
-        parent, _, name = names[norm].rpartition(".")
-        setattr(copied.get_submodule(parent), name, nn.Identity())
+        # The object itself, not a name of it: it may have several, in containers that torch does
+        # not look into.
+        norm.__class__ = nn.Identity
 
 
 def _pairs(module: nn.Module, probe: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:

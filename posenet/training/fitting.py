@@ -5,7 +5,6 @@ from posenet.datasets.loader import training_poses
 from posenet.datasets.scene import Scene
 from posenet.geometry import Pose
 from posenet.models.network import PoseNetwork
-from posenet.progress import say
 
 _VIEWS_TO_BIN = 3  # random views of each frame that viewpoint bins are fitted to, beside the frame
 
@@ -16,14 +15,17 @@ def fit_statistics(network: PoseNetwork, scene: Scene) -> None:
     network.fit_statistics(Pose(poses.rotation.float(), poses.translation.float()))
 
 
-def fit_bins(network: PoseNetwork, scene: Scene, config: Config) -> None:
+def fit_bins(network: PoseNetwork, scene: Scene, config: Config) -> str:
     """Divide the training poses into viewpoint bins, where the network has some.
+
+    Returns:
+        What came of it, to be said to the user; nothing where it has none.
 
     Raises:
         DataError: There are too few poses.
     """
     if network.bins is None:
-        return
+        return ""
     views = training_poses(scene, config.augment, _VIEWS_TO_BIN, config.seed)
     sizes = network.bins.fit(views, config.model.binning, config.seed)
-    say(f"{len(sizes)} viewpoint bins, of {sizes.min():d} to {sizes.max():d} training views")
+    return f"{len(sizes)} viewpoint bins, of {sizes.min():d} to {sizes.max():d} training views"

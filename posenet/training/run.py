@@ -144,8 +144,8 @@ def _train(config: Config, resume: bool, world: World, device: str) -> TrainingR
         require_fit_teacher(teacher, config, scene)
         network.bins.load_state_dict(teacher.network.bins.state_dict())
         say(f"{config.model.bins} viewpoint bins of the teacher {config.distill.teacher}")
-    else:
-        fit_bins(network, scene, config)
+    elif found := fit_bins(network, scene, config):
+        say(found)
     kept_views = None
     if config.optimization.kept_views:
         if steps_behind is not None:

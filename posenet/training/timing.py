@@ -149,8 +149,9 @@ class _Timed:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Sample]:
+        batches = iter(self.batches)  # starts the workers
         self.module.begin()
-        for batch in self.batches:
+        for batch in batches:
             self.module.lap("load")
             yield batch
             self.module.lap("rest")

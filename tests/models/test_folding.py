@@ -73,6 +73,23 @@ def test_frozen_layers_are_folded_and_the_others_go_on_learning(share):
         torch.testing.assert_close(our_statistics[name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "mobilenet_v3_small", "resnet18"])
+def test_a_network_whose_frozen_layers_are_folded_can_be_folded_as_a_whole(backbone):
+    model = ModelConfig(backbone=backbone, weights="none", bins=3, frozen_share=0.3)
+    network = stir(PoseNetwork(model, DataConfig(width=96, height=64))).eval()
+    image = torch.rand(2, *SIZE[1:])
+    with torch.no_grad():
+        expected = network(image)
+        network.fold_frozen_layers()
+        found = folded(network, image[:1])(image)
+        still = network(image)
+    for ours in (found, still):
+        torch.testing.assert_close(ours.logits, expected.logits, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            ours.pose.translation, expected.pose.translation, rtol=1e-3, atol=1e-4
+        )
+
+
 def test_folding_changes_no_weights_and_no_names():
     network = make_network(0.5)
     before = copy.deepcopy(network.state_dict())

@@ -73,6 +73,8 @@ def start(words: list[str], program: tuple[str, ...] = ("posenet",)) -> subproce
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        # A shell has what it starts in the background ignore Ctrl-C, and so these tests too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
