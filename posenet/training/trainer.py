@@ -88,3 +88,5 @@ def quiet_lightning() -> None:
     """Its advice on workers, logging and its makers' products is not for our users."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
+    # Of 1x1 kernels, whose two memory layouts are the same.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

@@ -98,6 +98,7 @@ def two(place, one) -> Path:
     ended = run(train_words(place, "two", **DEFAULT, **settings))
     assert ended.code == 0, ended.errors
     assert ended.errors.count("epoch 1/2") == 1  # one of them speaks
+    assert "Warning" not in ended.errors
     return place / "two"
 
 
